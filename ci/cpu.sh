@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# One row of the matrix on a CPU: the README's commands, then the static checks, in fresh virtual
+# environments that are removed at the end. Works from any folder and reads no input.
+#
+#   PYTHON               interpreter, python3.11 unless given
+#   XPNN_TEST_BACKENDS   array libraries that must work; without it those that are there
+#   XPNN_CI_PINS         versions to hold packages to, such as "numpy==2.0.* array-api-compat==1.12.*"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-python3.11}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+say "data: Fashion-MNIST from Debian's package"
+if [ -d /usr/share/datasets/fashion-mnist ]; then
+  echo "there already"
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -qq -y --no-install-recommends dataset-fashion-mnist; } \
+    </dev/null || echo "not to be had here: its tests are skipped"
+else
+  echo "not installed: its tests are skipped (apt-get install dataset-fashion-mnist)"
+fi
+
+if [ -n "${XPNN_CI_PINS:-}" ]; then
+  tr ' ' '\n' <<<"$XPNN_CI_PINS" >"$scratch/constraints.txt"
+  export PIP_CONSTRAINT=$scratch/constraints.txt
+fi
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+
+say "the README's first commands, in an environment that has nothing else"
+"$python" -m venv "$scratch/user"
+(
+  . "$scratch/user/bin/activate"
+  pip install --quiet ".[cli]"
+  cd "$scratch" # so that the installed package is used, not this folder
+  xpnn info
+  xpnn train --out "$scratch/run"
+)
+
+say "the README's test commands"
+"$python" -m venv "$scratch/test"
+. "$scratch/test/bin/activate"
+pip install --quiet ".[test]"
+python -m pytest -p no:cacheprovider --durations=10
+
+say "ruff, mypy, import-linter"
+ruff check --no-cache .
+ruff format --no-cache --check .
+mypy --cache-dir "$scratch/mypy"
+lint-imports --no-cache
+
+say "all passed"

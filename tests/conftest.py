@@ -1,0 +1,261 @@
+"""The array libraries that the tests run on, and the fixtures that hand them out.
+
+Without further ado the tests run on every library that is installed here. The environment variable
+``XPNN_TEST_BACKENDS``, a list such as ``numpy,torch``, requires the named ones: then the tests run
+on these, and one that does not work ends the run before the first test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Before any library is imported: two cores do not carry a pool of threads for each library, and
+# JAX reads its setting when it is imported.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+# A user's own defaults are no business of the tests.
+for _variable in ("XPNN_BACKEND", "XPNN_DEVICE"):
+    os.environ.pop(_variable, None)
+
+import numpy as np
+import pytest
+
+from xpnn.backend import Backend
+from xpnn.backend import backend as open_backend
+from xpnn.errors import BackendError
+
+#: The standard that array_api_strict is held to: the newest that all libraries keep.
+ARRAY_API_VERSION = "2024.12"
+
+#: What XPNN_TEST_BACKENDS may name: the library behind it, and the module that must be there.
+FAMILIES = {
+    "numpy": ("numpy", "numpy"),
+    "numpy_readonly": ("numpy", "numpy"),
+    "array_api_strict": ("array_api_strict", "array_api_strict"),
+    "torch": ("torch", "torch"),
+    "jax": ("jax", "jax"),
+    "dpnp": ("dpnp", "dpnp"),
+    "cupy": ("cupy", "cupy"),
+}
+
+
+#: Devices of array_api_strict, and whether they have double precision.
+STRICT_DEVICES = {
+    "CPU_DEVICE": True,
+    "device1": True,
+    "device2": True,
+    "no_float64": False,
+}
+
+
+@dataclass(frozen=True)
+class BackendUnderTest:
+    """A back end of xpnn as the tests see it.
+
+    Attributes
+    ----------
+    name : str
+        What the test's identifier shows: "numpy_readonly", "array_api_strict-device1".
+    library, device : str, str or None
+        The arguments of `xpnn.backend`.
+    dtype : str
+        "float32" or "float64": the type of what `asarray` makes of floating-point numbers.
+    read_only : bool
+        Whether `asarray` makes arrays that cannot be written to.
+    float64 : bool
+        Whether the device has double precision.
+    x64 : bool
+        False for JAX as most people run it: without 64-bit integers and floats.
+    """
+
+    name: str
+    library: str
+    device: str | None = None
+    dtype: str = "float32"
+    read_only: bool = False
+    float64: bool = True
+    x64: bool = True
+
+    @property
+    def plain(self) -> Backend:
+        """The back end itself, for the code under test."""
+        return _open(self.library, self.device, self.dtype, self.x64)
+
+    @property
+    def xp(self) -> Any:
+        """The library's namespace."""
+        return self.plain.xp
+
+    def asarray(self, host: Any, dtype: Any = None) -> Any:
+        """Data that the code under test may only read; NumPy sees to it where `read_only`."""
+        array = self.plain.asarray(np.array(host), dtype=dtype)
+        if self.read_only:
+            array.flags.writeable = False
+        return array
+
+    def state(self, host: Any, dtype: Any = None) -> Any:
+        """An array of its own that the code under test may update in place."""
+        return self.plain.asarray(np.array(host), dtype=dtype)
+
+    def strided(self, host: Any) -> Any:
+        """Like `asarray`, but every second element of a longer array along its last axis."""
+        host = np.asarray(host)
+        return self.asarray(np.repeat(host, 2, axis=-1))[..., ::2]
+
+    def to_host(self, array: Any) -> np.ndarray[Any, Any]:
+        """Copy an array to NumPy."""
+        return self.plain.to_host(array)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Enter what the library needs around a test: CuPy's device, JAX's word length."""
+        if self.library == "jax" and not self.x64:
+            import jax
+
+            return jax.enable_x64(False)
+        return self.plain.scope()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@functools.cache
+def _open(library: str, device: str | None, dtype: str, x64: bool) -> Backend:
+    """Open a back end once: on CuPy opening it runs a self-test. JAX's differ by word length."""
+    if library == "array_api_strict":
+        import array_api_strict
+
+        array_api_strict.set_array_api_strict_flags(
+            api_version=ARRAY_API_VERSION, boolean_indexing=False, data_dependent_shapes=False
+        )
+    return open_backend(library, device=device, dtype=dtype)
+
+
+def _variants(family: str) -> list[BackendUnderTest]:
+    """List the devices and modes of a library that the tests run on."""
+    library = FAMILIES[family][0]
+    default = BackendUnderTest(family, library)
+    if family == "numpy_readonly":
+        return [replace(default, read_only=True)]
+    if family == "jax":
+        if os.environ["JAX_ENABLE_X64"].lower() in ("0", "false", "off"):
+            return [replace(default, float64=False, x64=False)]
+        return [default, replace(default, name="jax-x32", float64=False, x64=False)]
+    if family == "array_api_strict":
+        # The default device is the host; the others catch arrays that slip back to it.
+        return [
+            replace(default, name=f"{family}-{device}", device=device, float64=float64)
+            for device, float64 in STRICT_DEVICES.items()
+        ]
+    if family == "cupy":
+        second = replace(default, name="cupy-cuda1", device="cuda:1")
+        return [default, second] if _cuda_devices() > 1 else [default]
+    if family == "dpnp":
+        with contextlib.suppress(BackendError):
+            device = open_backend("dpnp").device
+            return [replace(default, float64=bool(device.sycl_device.has_aspect_fp64))]
+    return [default]
+
+
+def _cuda_devices() -> int:
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
+
+
+def _fault(family: str) -> str | None:
+    """Say why a library cannot be tested here; None if it can."""
+    library, module = FAMILIES[family]
+    if importlib.util.find_spec(module) is None:
+        return f"{module} is not installed"
+    if library == "cupy":  # installed is not enough: it needs a GPU
+        try:
+            open_backend("cupy")
+        except BackendError as error:
+            return str(error)
+    return None
+
+
+def _required() -> list[str]:
+    names = (name.strip() for name in os.environ.get("XPNN_TEST_BACKENDS", "").split(","))
+    return [name for name in names if name]
+
+
+def _survey() -> tuple[list[BackendUnderTest], dict[str, str]]:
+    """Find the back ends to test, and those that are left out with the reason."""
+    required = _required()
+    present: list[BackendUnderTest] = []
+    absent: dict[str, str] = {}
+    for family in FAMILIES:
+        if required and family not in required:
+            continue
+        fault = _fault(family)
+        if fault is None:
+            present += _variants(family)
+        else:
+            absent[family] = fault
+    absent |= {name: "no such name" for name in required if name not in FAMILIES}
+    return present, absent
+
+
+PRESENT, ABSENT = _survey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to start without a back end that XPNN_TEST_BACKENDS requires."""
+    if _required() and ABSENT:
+        faults = "; ".join(f"{name}: {fault}" for name, fault in ABSENT.items())
+        raise pytest.UsageError(f"XPNN_TEST_BACKENDS requires what does not work here: {faults}")
+
+
+def pytest_report_header() -> list[str]:
+    """Name the back ends, and why others are not there."""
+    lines = [f"back ends: {', '.join(map(str, PRESENT))}"]
+    return lines + [f"not tested: {name} ({fault})" for name, fault in ABSENT.items()]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip GPU tests, with the reason, where there is no GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    fault = _fault("cupy") if marked else None
+    if fault is not None:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {fault}"))
+
+
+def _in_scope(backend: BackendUnderTest) -> Iterator[BackendUnderTest]:
+    with backend.scope():
+        yield backend
+
+
+@pytest.fixture(params=PRESENT, ids=str)
+def backend(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+    """Every library, device and mode, in float32."""
+    yield from _in_scope(request.param)
+
+
+@pytest.fixture(params=[b for b in PRESENT if b.float64], ids=str)
+def backend_float64(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+    """Every library, device and mode that has double precision, in float64."""
+    yield from _in_scope(replace(request.param, dtype="float64"))
+
+
+@pytest.fixture(
+    params=[
+        replace(b, dtype=dtype)
+        for b in PRESENT
+        for dtype in (("float32", "float64") if b.float64 else ("float32",))
+    ],
+    ids=lambda b: f"{b}-{b.dtype}",
+)
+def backend_each_dtype(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+    """Every library, device and mode, in each precision that it has."""
+    yield from _in_scope(request.param)

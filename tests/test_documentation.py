@@ -1,0 +1,78 @@
+"""The examples in docstrings, in the README and in docs/ run, and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import xpnn
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def docstring_examples() -> list[doctest.DocTest]:
+    """All docstrings of the package that hold an example."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    names = [module.name for module in pkgutil.walk_packages(xpnn.__path__, "xpnn.")]
+    found = []
+    for name in ["xpnn", *(n for n in names if not n.endswith("__main__"))]:
+        found += finder.find(importlib.import_module(name), name)
+    return [test for test in found if test.examples]
+
+
+def python_blocks(path: Path) -> list[tuple[int, str]]:
+    """The blocks of Python in a Markdown file, with the line that each begins at."""
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(r"^```(?:python|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, m.start()) + 2, m[1]) for m in pattern.finditer(text)]
+
+
+def run_doctest(test: doctest.DocTest) -> None:
+    """Run the examples of one docstring, and fail with what doctest reports."""
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+    runner.run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.fixture(autouse=True)
+def in_temporary_folder(tmp_path, monkeypatch):
+    """Examples may write files."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("test", docstring_examples(), ids=lambda test: test.name)
+def test_docstring(test):
+    run_doctest(test)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_page(path):
+    """The blocks of a page run in order, as one program; blocks with >>> also compare output."""
+    scope: dict[str, object] = {"__name__": "__main__"}
+    for line, block in python_blocks(path):
+        if ">>>" in block:
+            parsed = doctest.DocTestParser().get_doctest(block, scope, path.name, str(path), line)
+            report: list[str] = []
+            runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+            runner.run(parsed, out=report.append, clear_globs=False)
+            assert not report, "".join(report)
+            scope |= parsed.globs
+        else:
+            # Blank lines before it give the right line number in a traceback.
+            exec(compile("\n" * (line - 1) + block, str(path), "exec"), scope)
+
+
+def test_readme_says_how_to_install_train_and_test():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in ("pip install", "xpnn train", "python -m pytest"):
+        assert command in text, f"README.md does not say {command!r}"

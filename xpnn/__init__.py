@@ -1,0 +1,134 @@
+"""Neural networks on any array.
+
+Layers are written once against the Python array API standard, with explicit forward and backward;
+the arrays decide where they run.
+"""
+
+from __future__ import annotations
+
+from . import data, initializers, layers, losses, metrics, optimizers, random, schedules
+from .backend import Backend, backend
+from .callbacks import Callback, CSVLog, EarlyStopping, Progress
+from .errors import (
+    BackendError,
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DivergenceError,
+    ShapeError,
+    XpnnError,
+)
+from .history import History
+from .layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .losses import (
+    BinaryCrossEntropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SoftmaxCrossEntropy,
+)
+from .metrics import Metric
+from .network import Network, Sequential
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .regularization import L1, L2, ElasticNet, Regularization
+from .schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    LinearWarmup,
+    OneCycle,
+    ReduceOnPlateau,
+    Schedule,
+    Step,
+)
+from .training import evaluate, fit, predict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "L1",
+    "L2",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Backend",
+    "BackendError",
+    "BatchNorm",
+    "BinaryCrossEntropy",
+    "CSVLog",
+    "Callback",
+    "CheckpointError",
+    "ConfigurationError",
+    "Constant",
+    "Cosine",
+    "DataError",
+    "DivergenceError",
+    "Dropout",
+    "EarlyStopping",
+    "ElasticNet",
+    "Exponential",
+    "Flatten",
+    "History",
+    "Huber",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LinearWarmup",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "Network",
+    "OneCycle",
+    "Optimizer",
+    "Progress",
+    "RMSprop",
+    "ReLU",
+    "ReduceOnPlateau",
+    "Regularization",
+    "Schedule",
+    "Sequential",
+    "ShapeError",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "SoftmaxCrossEntropy",
+    "Softplus",
+    "Step",
+    "Tanh",
+    "XpnnError",
+    "__version__",
+    "backend",
+    "data",
+    "evaluate",
+    "fit",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "predict",
+    "random",
+    "schedules",
+]

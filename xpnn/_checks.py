@@ -1,0 +1,111 @@
+"""Checks of settings on the host, shared by losses, regularization and optimizers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+
+from .errors import ConfigurationError, unknown
+
+__all__ = ["ROLES", "checked_number", "checked_numbers", "checked_roles"]
+
+#: What a parameter can be to regularization and weight decay.
+ROLES = ("weight", "bias", "scale")
+
+
+def checked_number(
+    owner: str,
+    name: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """Return a setting as a float if it is a finite number of the range.
+
+    Parameters
+    ----------
+    owner, name : str
+        Whose setting it is, and how it is called.
+    value : object
+        What the user gave. NumPy's numbers are numbers too; booleans and text are not.
+    low, high : float
+        The range. An infinite end is never part of it.
+    open_low, open_high : bool
+        Whether a finite end is excluded.
+
+    Raises
+    ------
+    ConfigurationError
+        With one line that names the owner, the setting, the range and what was received.
+
+    Examples
+    --------
+    >>> checked_number("SGD", "momentum", 0.5, low=0, high=1, open_high=True)
+    0.5
+    >>> checked_number("SGD", "momentum", 1, low=0, high=1, open_high=True)
+    Traceback (most recent call last):
+        ...
+    xpnn.errors.ConfigurationError: SGD: momentum must be a number in [0, 1), got 1
+    """
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if math.isfinite(number):
+        above = number > low if open_low else number >= low
+        below = number < high if open_high else number <= high
+        if above and below:
+            return number
+    left = "(" if open_low or math.isinf(low) else "["
+    right = ")" if open_high or math.isinf(high) else "]"
+    raise ConfigurationError(
+        f"{owner}: {name} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}"
+    )
+
+
+def checked_numbers(owner: str, name: str, values: Iterable[object]) -> tuple[float, ...]:
+    """Return settings as floats if each is a finite number of at least zero.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are not one sequence of such numbers.
+
+    Examples
+    --------
+    >>> checked_numbers("SoftmaxCrossEntropy", "class_weight", [1, 2.5])
+    (1.0, 2.5)
+    """
+    try:
+        items = [] if isinstance(values, str | dict) else list(values)
+    except TypeError:  # no iterable, or a NumPy array without axes
+        items = []
+    if not items:
+        raise ConfigurationError(f"{owner}: {name} must be a sequence of numbers, got {values!r}")
+    return tuple(
+        checked_number(owner, f"{name}[{index}]", value, low=0.0)
+        for index, value in enumerate(items)
+    )
+
+
+def checked_roles(owner: str, name: str, roles: Iterable[str]) -> tuple[str, ...]:
+    """Return roles of parameters in the order of `ROLES`, each once.
+
+    Raises
+    ------
+    ConfigurationError
+        For a name that is no role, or for text where a set of names is meant.
+
+    Examples
+    --------
+    >>> checked_roles("L2", "roles", {"scale", "weight"})
+    ('weight', 'scale')
+    """
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        raise ConfigurationError(f"{owner}: {name} must be a set of {ROLES}, got {roles!r}")
+    chosen = set(roles)
+    for role in chosen:
+        if role not in ROLES:
+            raise ConfigurationError(f"{owner}: {unknown('role', role, ROLES)}")
+    return tuple(role for role in ROLES if role in chosen)

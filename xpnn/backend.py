@@ -1,0 +1,406 @@
+"""Where arrays live: which library, which device, which floating-point type.
+
+A `Backend` is the one door in (`Backend.asarray`) and the one door out (`Backend.to_host`).
+Nothing else in xpnn moves data between the host and a device, and nothing is thread-local.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from ._standard import Array, array_namespace, from_host
+from .errors import BackendError, ConfigurationError, DataError, unknown
+
+__all__ = ["BACKENDS", "Backend", "backend", "backend_of", "to_host"]
+
+#: Library to the namespace that keeps the standard, and how to install it.
+BACKENDS: dict[str, tuple[str, str]] = {
+    "numpy": ("array_api_compat.numpy", "pip install numpy"),
+    "cupy": (
+        "array_api_compat.cupy",
+        "pip install 'xpnn[cuda13]' or 'xpnn[cuda12]', whichever the driver supports",
+    ),
+    "torch": ("array_api_compat.torch", "pip install torch"),
+    "jax": ("jax.numpy", "pip install jax"),
+    "dpnp": ("dpnp", "pip install dpnp"),
+    "array_api_strict": ("array_api_strict", "pip install array-api-strict"),
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library, a device of it and a floating-point type. Made by `backend`.
+
+    Attributes
+    ----------
+    name : str
+        "numpy", "cupy", "torch", "jax", "dpnp" or "array_api_strict".
+    xp : module
+        The library's namespace, as the array API standard describes it.
+    device : object
+        The device, as that library represents devices.
+    dtype : str
+        "float32" or "float64": the type of parameters, data and results.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.device_name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return backend, (self.name, self.device_name, self.dtype)
+
+    @property
+    def device_name(self) -> str:
+        """The device as a word that `backend` takes, such as "cuda:1"."""
+        if self.name == "cupy":
+            return f"cuda:{self.device.id}"
+        if self.name == "jax":
+            return "cpu" if self.device.platform == "cpu" else f"cuda:{self.device.id}"
+        if self.name == "dpnp":
+            return str(self.device.sycl_device.filter_string)
+        return re.sub(r".*Device\('(\w+)'\)", r"\1", str(self.device))
+
+    @property
+    def float_dtype(self) -> Any:
+        """The library's own object for `dtype`."""
+        return getattr(self.xp, self.dtype)
+
+    @property
+    def index_dtype(self) -> Any:
+        """The integer type of labels and indices: int64, or int32 where a device has no other."""
+        info = self.xp.__array_namespace_info__()
+        return info.default_dtypes(device=self.device)["indexing"]
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether results are there when a call returns, so that looking at them costs nothing."""
+        return self.name in ("numpy", "array_api_strict") or (
+            self.name == "torch" and self.device.type == "cpu"
+        )
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Make the device the current one (CuPy); does nothing on other libraries."""
+        return self.device if self.name == "cupy" else contextlib.nullcontext()
+
+    def owns(self, array: Any) -> bool:
+        """Tell whether ``array`` is an array of this library on this device."""
+        return (
+            array_api_compat.is_array_api_obj(array)
+            and _library(array) == self.name
+            and bool(array_api_compat.device(array) == self.device)
+        )
+
+    def asarray(self, value: Any, dtype: Any = None) -> Array:
+        """Bring host data here: the one door in.
+
+        Parameters
+        ----------
+        value : array_like
+            A NumPy array, numbers, nested lists, or an array that is here already. It is never
+            changed, but the result may share its memory.
+        dtype : dtype, optional
+            A type of this library. By default floating-point numbers become `float_dtype`,
+            integers `index_dtype`, and booleans stay.
+
+        Raises
+        ------
+        BackendError
+            For an array of another library or device.
+        DataError
+            For complex numbers, text and objects.
+        """
+        if self.owns(value) and self.name != "numpy":
+            dtype = dtype or self._default_dtype(self._kind(value))
+            return value if value.dtype == dtype else self.xp.astype(value, dtype)
+        host = self.host_data(value)
+        dtype = dtype or self._default_dtype(host.dtype.kind)
+        # Cast before the transfer: float64 data need not travel as float64.
+        host = np.asarray(host, dtype=_numpy_dtype(dtype))
+        return from_host(host, like=self._anchor, dtype=dtype)
+
+    def host_data(self, value: Any) -> np.ndarray[Any, Any]:
+        """Return host data as a NumPy array of real numbers, without a copy where possible.
+
+        Raises
+        ------
+        BackendError
+            For an array of a library other than NumPy.
+        DataError
+            For complex numbers, text, objects and rows of unequal length.
+        """
+        if array_api_compat.is_array_api_obj(value) and not isinstance(
+            value, np.ndarray | np.generic
+        ):
+            raise BackendError(
+                f"expected NumPy data or an array of {self}, got an array of {backend_of(value)}"
+            )
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise DataError(f"expected rows of equal length: {error}") from error
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"expected real numbers, got an array of dtype {array.dtype}")
+        return array
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: Any = None) -> Array:
+        """Zeros of `float_dtype`, or of another type of this library, on this device."""
+        with self.scope():
+            return self.xp.zeros(shape, dtype=dtype or self.float_dtype, device=self.device)
+
+    def to_host(self, array: Array) -> np.ndarray[Any, Any]:
+        """Copy an array to NumPy: the one door out. It waits for the device."""
+        return to_host(array)
+
+    @functools.cached_property
+    def _anchor(self) -> Array:
+        """An empty array that stands for the library and the device."""
+        return self.zeros(0)
+
+    def _default_dtype(self, kind: str) -> Any:
+        return {"f": self.float_dtype, "b": self.xp.bool}.get(kind, self.index_dtype)
+
+    def _kind(self, array: Array) -> str:
+        """NumPy's letter for the kind of an array's dtype."""
+        for kind, letter in (("real floating", "f"), ("bool", "b"), ("integral", "i")):
+            if self.xp.isdtype(array.dtype, kind):
+                return letter
+        raise DataError(f"expected real numbers, got {array.dtype}")
+
+
+def backend(name: str | None = None, device: str | None = None, dtype: str = "float32") -> Backend:
+    """Choose where arrays live.
+
+    Parameters
+    ----------
+    name : str, optional
+        The array library. By default the device decides: NumPy for "cpu", CuPy for "cuda".
+    device : str, optional
+        "cpu", "cuda", "cuda:1", or a name that the library knows. By default the CPU, or the
+        default device of the library that was named.
+    dtype : {"float32", "float64"}
+        The floating-point type.
+
+    Where the program names no library or no device, the environment variables ``XPNN_BACKEND``
+    and ``XPNN_DEVICE`` do.
+
+    Raises
+    ------
+    BackendError
+        With one line that says what to install or what is wrong. There is no silent CPU.
+
+    Examples
+    --------
+    >>> print(backend())
+    numpy on cpu
+    >>> print(backend(device="cpu", dtype="float64").asarray([1, 2.5]))
+    [1.  2.5]
+    """
+    name = name if name is not None else os.environ.get("XPNN_BACKEND") or None
+    device = device if device is not None else os.environ.get("XPNN_DEVICE") or None
+    if dtype not in ("float32", "float64"):
+        raise ConfigurationError(unknown("dtype", dtype, ["float32", "float64"]))
+    if device is not None and not isinstance(device, str):
+        raise BackendError(f"expected a device such as 'cpu' or 'cuda:1', got {device!r}")
+    if name is None:
+        name = "cupy" if device is not None and device.startswith("cuda") else "numpy"
+    if name not in BACKENDS:
+        raise BackendError(unknown("back end", name, BACKENDS))
+    library = _import(name)
+    place = _OPEN[name](library, device)
+    chosen = Backend(name, library, place, dtype)
+    if dtype not in library.__array_namespace_info__().dtypes(device=place, kind="real floating"):
+        hint = ": set the environment variable JAX_ENABLE_X64=1" if name == "jax" else ""
+        raise BackendError(f"{chosen} has no {dtype}{hint}")
+    return chosen
+
+
+def backend_of(array: Array) -> Backend:
+    """Return the back end that an array lives on, with the array's type if it is a float."""
+    xp = array_namespace(array)
+    dtype = "float64" if array.dtype == xp.float64 else "float32"
+    return Backend(_library(array), xp, array_api_compat.device(array), dtype)
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy an array of any library to NumPy. NumPy arrays are returned as they are."""
+    name = _library(array)
+    if name == "cupy":
+        with array.device:
+            return array.get()  # type: ignore[no-any-return]
+    if name == "torch":
+        return array.detach().cpu().numpy()  # type: ignore[no-any-return]
+    if name == "dpnp":
+        return array.asnumpy()  # type: ignore[no-any-return]
+    if name == "array_api_strict":
+        return np.asarray(array.to_device(array_namespace(array).Device("CPU_DEVICE")))
+    return np.asarray(array)
+
+
+def _library(array: Any) -> str:
+    """Name the library of an array."""
+    xp_name: str = array_namespace(array).__name__.removeprefix("array_api_compat.")
+    return xp_name.split(".")[0]
+
+
+def _numpy_dtype(dtype: Any) -> Any:
+    """NumPy's type of the same name as a type of any library."""
+    name = getattr(dtype, "__name__", None) or str(dtype)
+    return np.dtype(name.rsplit(".", 1)[-1])
+
+
+def _import(name: str) -> Any:
+    module, hint = BACKENDS[name]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise BackendError(
+                f"back end {name!r} is not installed on this machine: {hint}"
+            ) from error
+        raise BackendError(f"back end {name!r} cannot be imported: {error}; {hint}") from error
+    except ImportError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise BackendError(f"back end {name!r} cannot be imported: {first_line}") from error
+
+
+def _unknown_device(name: str, device: str, known: str) -> BackendError:
+    return BackendError(f"back end {name!r} has no device {device!r}: use {known}")
+
+
+def _cuda_index(name: str, device: str) -> int:
+    """Read "cuda" or "cuda:1"."""
+    match = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if match is None:
+        known = "'cuda' or 'cuda:<index>'" + ("" if name == "cupy" else " or 'cpu'")
+        raise _unknown_device(name, device, known)
+    return int(match[1] or 0)
+
+
+def _open_numpy(xp: Any, device: str | None) -> Any:
+    if device not in (None, "cpu"):
+        raise _unknown_device("numpy", str(device), "'cpu', or back end 'cupy' for a CUDA GPU")
+    return "cpu"
+
+
+def _open_cupy(xp: Any, device: str | None) -> Any:
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    index = _cuda_index("cupy", device or "cuda")
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        driver = runtime.driverGetVersion()
+        needed = runtime.runtimeGetVersion() // 1000
+        if driver == 0:
+            reason = "no NVIDIA driver was found"
+        elif driver // 1000 < needed:
+            reason = (
+                f"the NVIDIA driver supports CUDA {driver // 1000}.{driver % 1000 // 10}, "
+                f"this CuPy needs CUDA {needed}: update the driver or install 'xpnn[cuda12]'"
+            )
+        else:
+            reason = str(error)
+        raise BackendError(f"no CUDA device can be used: {reason}") from error
+    if index >= count:
+        raise BackendError(f"there is no device 'cuda:{index}': this machine has {count}")
+    _check_cupy(index)
+    return cupy.cuda.Device(index)
+
+
+@functools.cache
+def _check_cupy(index: int) -> None:
+    """Compile one kernel and make one product: the libraries that CuPy's wheels leave out."""
+    import cupy
+
+    hint = BACKENDS["cupy"][1]
+    with cupy.cuda.Device(index):
+        x = cupy.arange(4, dtype=cupy.float32).reshape(2, 2)
+        steps: list[tuple[str, Callable[[], Any], float]] = [
+            ("compile a kernel (NVRTC)", lambda: (x + 1).sum(), 10.0),
+            ("multiply matrices (cuBLAS)", lambda: (x @ x)[1, 1], 11.0),
+        ]
+        for what, run, expected in steps:
+            try:
+                result = float(run())
+            except Exception as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise BackendError(
+                    f"CuPy sees device cuda:{index} but cannot {what}: {lines[0]} "
+                    f"Install the CUDA libraries: {hint}"
+                ) from error
+            if result != expected:
+                raise BackendError(f"device cuda:{index} failed to {what}: a wrong result")
+
+
+def _open_torch(xp: Any, device: str | None) -> Any:
+    import torch
+
+    if device in (None, "cpu"):
+        return torch.device("cpu")
+    index = _cuda_index("torch", str(device))
+    if not torch.cuda.is_available():
+        reason = "is a CPU build" if torch.version.cuda is None else "finds no GPU or driver"
+        raise BackendError(f"torch {torch.__version__} {reason}: device {device!r} is not there")
+    if index >= torch.cuda.device_count():
+        raise BackendError(
+            f"there is no device 'cuda:{index}': this machine has {torch.cuda.device_count()}"
+        )
+    return torch.device("cuda", index)
+
+
+def _open_jax(xp: Any, device: str | None) -> Any:
+    import jax
+
+    if device is None:
+        return jax.devices()[0]
+    kind, index = ("cpu", 0) if device == "cpu" else ("gpu", _cuda_index("jax", device))
+    try:
+        return jax.devices(kind)[index]
+    except RuntimeError as error:
+        raise BackendError(f"jax has no device {device!r}: {error}") from error
+    except IndexError as error:
+        raise BackendError(
+            f"there is no device {device!r}: jax has {len(jax.devices(kind))} of them"
+        ) from error
+
+
+def _open_dpnp(xp: Any, device: str | None) -> Any:
+    try:
+        return xp.empty(0, device=device).device
+    except Exception as error:  # SYCL's errors have no common base
+        raise BackendError(f"dpnp cannot use device {device or 'default'!r}: {error}") from error
+
+
+def _open_array_api_strict(xp: Any, device: str | None) -> Any:
+    try:
+        return xp.Device("CPU_DEVICE" if device in (None, "cpu") else device)
+    except ValueError as error:
+        known = "'cpu', 'device1' or 'device2'"
+        raise _unknown_device("array_api_strict", str(device), known) from error
+
+
+_OPEN: dict[str, Callable[[Any, str | None], Any]] = {
+    "numpy": _open_numpy,
+    "cupy": _open_cupy,
+    "torch": _open_torch,
+    "jax": _open_jax,
+    "dpnp": _open_dpnp,
+    "array_api_strict": _open_array_api_strict,
+}

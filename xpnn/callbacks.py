@@ -1,0 +1,247 @@
+"""What happens around the steps of a training: progress, early stopping, logs."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ._checks import checked_number
+from ._standard import Array
+from .errors import ConfigurationError, unknown
+from .history import History
+from .network import Network
+
+__all__ = ["CSVLog", "Callback", "EarlyStopping", "Progress", "Run"]
+
+
+@dataclass
+class Run:
+    """A training under way, as callbacks see it.
+
+    Attributes
+    ----------
+    network : Network
+        What is trained.
+    epochs : int
+        Number of epochs to make.
+    steps_per_epoch : int or None
+        Batches of an epoch, where it is known.
+    columns : tuple of str
+        Names of the losses and metrics that each row of the history will have.
+    history : History
+        The rows so far.
+    stop_reason : str or None
+        Set by `stop`.
+    """
+
+    network: Network
+    epochs: int
+    steps_per_epoch: int | None
+    columns: tuple[str, ...]
+    history: History = field(default_factory=History)
+    stop_reason: str | None = None
+
+    def stop(self, reason: str) -> None:
+        """End the training after the step or the epoch under way. The first reason counts."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+
+class Callback:
+    """Does something at certain moments of a training; the base class of every callback.
+
+    A callback of your own derives from it and defines the moments that it needs.
+
+    Examples
+    --------
+    >>> class StopAt(Callback):
+    ...     def __init__(self, loss):
+    ...         self.loss = loss
+    ...
+    ...     def on_epoch_end(self, run, row):
+    ...         if row["loss"] < self.loss:
+    ...             run.stop("loss is low enough")
+    """
+
+    def on_train_begin(self, run: Run) -> None:
+        """Before the first step."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Before the first step of an epoch."""
+
+    def on_batch_end(self, run: Run, loss: Array) -> None:
+        """After a step. ``loss`` lies on the device: ``float(loss)`` waits for it."""
+
+    def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
+        """After an epoch, its validation included. ``row`` is the new row of the history."""
+
+    def on_train_end(self, run: Run) -> None:
+        """At the end, however it came about."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a value no longer improves, and restore the weights that had the best one.
+
+    The best weights are restored however the training ends: also when the last epoch is reached,
+    at Ctrl-C and when it diverges.
+
+    Parameters
+    ----------
+    monitor : str
+        Column of the history, such as "val_loss" or "val_accuracy".
+    patience : int
+        Number of epochs without improvement after which to stop, >= 1.
+    min_delta : float
+        What counts as an improvement: more than this, >= 0.
+    mode : {"min", "max"}, optional
+        Whether smaller or larger is better. By default smaller for losses and errors ("loss",
+        "mae", "rmse"), larger for the rest.
+
+    Raises
+    ------
+    ConfigurationError
+        For a wrong argument, or at the beginning of a training that does not record ``monitor``.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+    ) -> None:
+        name = "EarlyStopping"
+        if mode not in (None, "min", "max"):
+            raise ConfigurationError(unknown(f"{name} mode", mode, ["min", "max"]))
+        self.monitor = monitor
+        self.patience = int(checked_number(name, "patience", patience, low=1))
+        self.min_delta = checked_number(name, "min_delta", min_delta, low=0)
+        smaller = monitor.removeprefix("val_") in ("loss", "mae", "rmse")
+        self.sign = 1.0 if mode == "min" or (mode is None and smaller) else -1.0
+        self._best = math.inf
+        self._waited = 0
+        self._weights: tuple[Array, Array] | None = None
+
+    def on_train_begin(self, run: Run) -> None:
+        """Check that the value will be recorded, and forget an earlier training."""
+        if self.monitor not in run.columns:
+            hint = "; give validation data" if self.monitor.startswith("val_") else ""
+            raise ConfigurationError(
+                f"EarlyStopping: {unknown('column', self.monitor, run.columns)}{hint}"
+            )
+        self._best, self._waited, self._weights = math.inf, 0, None
+
+    def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
+        """Keep the best weights, and stop after too many epochs without better ones."""
+        value = self.sign * row[self.monitor]
+        if value < self._best - self.min_delta:
+            parameters = run.network.parameters
+            self._best, self._waited = value, 0
+            self._weights = parameters.values.copy(), parameters.buffers.copy()
+            run.history.best_epoch = row["epoch"]
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            run.stop("early stopping")
+
+    def on_train_end(self, run: Run) -> None:
+        """Restore the best weights."""
+        if self._weights is not None:
+            parameters = run.network.parameters
+            parameters.values.array, parameters.buffers.array = self._weights
+            self._weights = None
+
+
+class CSVLog(Callback):
+    """Write the rows of the history to a CSV file, each as soon as it is there.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; overwritten.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: IO[str] | None = None
+
+    def on_train_begin(self, run: Run) -> None:
+        """Open the file."""
+        self._file = self.path.open("w", encoding="utf-8", newline="")
+
+    def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
+        """Write a row, below the names of the columns if it is the first."""
+        if self._file is None:
+            return
+        writer = csv.writer(self._file)
+        if len(run.history) == 1:
+            writer.writerow(row)
+        writer.writerow(row.values())
+        self._file.flush()
+
+    def on_train_end(self, run: Run) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Progress(Callback):
+    """Show the progress on standard error: a bar on a terminal, else one line per epoch.
+
+    The bar needs tqdm; without it there are lines. The loss of a step is never looked at, so
+    that nothing waits for the device.
+    """
+
+    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        self._write = write if write is not None else _write_line
+        self._bar: Any = None
+
+    @classmethod
+    def wanted(cls, progress: bool | None) -> list[Callback]:
+        """Return what `fit` adds for its argument ``progress``."""
+        show = sys.stderr.isatty() if progress is None else progress
+        return [cls()] if show else []
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Draw an empty bar."""
+        if not sys.stderr.isatty():
+            return
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return
+        label = f"epoch {len(run.history) + 1}/{run.epochs}"
+        self._bar = tqdm(total=run.steps_per_epoch, desc=label, unit="batch", leave=False)
+
+    def on_batch_end(self, run: Run, loss: Array) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
+        """Replace the bar by a line."""
+        self._close()
+        values = "  ".join(f"{name} {row[name]:.4f}" for name in run.columns)
+        self._write(f"epoch {len(run.history)}/{run.epochs}  {values}  {row['seconds']:.1f} s")
+
+    def on_train_end(self, run: Run) -> None:
+        """Say why the training ended, if it was not because the last epoch was over."""
+        self._close()
+        if run.stop_reason != "finished":
+            self._write(f"stopped: {run.stop_reason}")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _write_line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

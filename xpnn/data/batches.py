@@ -1,0 +1,205 @@
+"""What a training is given, cut into batches on the network's device."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+from .._standard import Array, array_namespace, from_host
+from ..backend import Backend
+from ..errors import ConfigurationError, DataError
+from ..random import Stream
+from .checks import as_host_array, check_finite
+
+__all__ = ["ArrayBatches", "Batch", "Batches", "IterableBatches", "as_batches"]
+
+#: Samples, targets and, if there are any, sample weights.
+Batch: TypeAlias = tuple[Any, Any, Any]
+
+
+class Batches(Protocol):
+    """One pass over data, again and again."""
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches in a pass, where it is known."""
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of a pass, as (samples, targets, weights or None)."""
+
+
+class ArrayBatches:
+    """Arrays on a device, cut into batches in random or in given order.
+
+    The arrays move to the device once. A pass costs one gather a batch and no copy from the host.
+
+    Parameters
+    ----------
+    arrays : tuple of (x, y) or (x, y, sample_weight)
+        On the device, of one length N >= 1.
+    batch_size : int
+        Rows of a batch, >= 1. The last batch of a pass holds what remains.
+    order : Stream, optional
+        Where the order of the rows is drawn from: pass e takes ``order.at(e).permutation(N)``, the
+        same on every device. By default the rows stay in their order.
+    join_single : bool
+        Let a last batch of one row join the batch before it, as batch statistics need.
+    """
+
+    def __init__(
+        self,
+        arrays: tuple[Array, ...],
+        batch_size: int,
+        order: Stream | None = None,
+        join_single: bool = False,
+    ) -> None:
+        self.arrays = arrays
+        self.order = order
+        rows = int(arrays[0].shape[0])
+        starts = list(range(0, rows, batch_size))
+        if join_single and len(starts) > 1 and rows - starts[-1] == 1:
+            starts.pop()
+        self._bounds = list(zip(starts, [*starts[1:], rows], strict=True))
+        self.rows = rows
+
+    @property
+    def length(self) -> int:
+        """Number of batches in a pass."""
+        return len(self._bounds)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of pass ``number``."""
+        index = None
+        if self.order is not None:
+            permutation = self.order.at(number).permutation(self.rows)
+            index = from_host(permutation, like=self.arrays[0], dtype=_index_dtype(self.arrays[0]))
+        for start, stop in self._bounds:
+            if index is None:
+                parts = [array[start:stop, ...] for array in self.arrays]
+            else:
+                rows = index[start:stop]
+                xp = array_namespace(index)
+                parts = [xp.take(array, rows, axis=0) for array in self.arrays]
+            yield parts[0], parts[1], parts[2] if len(parts) > 2 else None
+
+
+class IterableBatches:
+    """Batches that somebody else makes: a list of them, a generator, a data loader.
+
+    Parameters
+    ----------
+    source : iterable
+        Of (x, y) or (x, y, sample_weight), one batch each. Every pass iterates over it anew; an
+        iterator (a generator, say) cannot, and goes on where it stopped instead.
+    steps : int, optional
+        Number of batches of a pass. Needed if the source never ends.
+    finite : bool
+        Check every batch for NaN and infinity.
+    """
+
+    def __init__(
+        self, source: Iterable[Any], steps: int | None = None, finite: bool = True
+    ) -> None:
+        self.source = source
+        self.steps = steps
+        self.finite = finite
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches in a pass, where it is known."""
+        return self.steps if self.steps is not None else operator.length_hint(self.source) or None
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of a pass.
+
+        Raises
+        ------
+        DataError
+            If the source has no more batches, or yields something else.
+        """
+        count = 0
+        for item in self.source:
+            if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+                raise DataError(f"expected batches (x, y) or (x, y, sample_weight), got {item!r}")
+            if self.finite:
+                for name, value in zip(("x", "y", "sample_weight"), item, strict=False):
+                    if not hasattr(value, "__array_namespace__") or hasattr(value, "__array__"):
+                        check_finite(value, f"{name} of batch {count}")
+            yield item[0], item[1], item[2] if len(item) == 3 else None
+            count += 1
+            if count == self.steps:
+                return
+        if count == 0:
+            raise DataError(
+                "the data has no batch left for this epoch: give a list, or an object whose "
+                "__iter__ begins anew, instead of a generator, or set steps_per_epoch"
+            )
+
+
+def device_arrays(
+    data: tuple[Any, ...], backend: Backend, *, finite: bool, name: str = "the training data"
+) -> tuple[Any, ...]:
+    """Check a tuple of arrays and bring the samples to the device.
+
+    Returns the samples on the device, and the rest as it came: targets wait for the loss, which
+    knows what they may be.
+
+    Raises
+    ------
+    DataError
+        For unequal lengths, no rows, NaN or infinity (if ``finite``), or data that are no numbers.
+    """
+    if len(data) not in (2, 3):
+        raise DataError(f"{name}: expected (x, y) or (x, y, sample_weight), got {len(data)} items")
+    labels = ("x", "y", "sample_weight")[: len(data)]
+    arrays = [
+        value if backend.owns(value) else as_host_array(backend.host_data(value), label)
+        for label, value in zip(labels, data, strict=True)
+    ]
+    lengths = [int(array.shape[0]) if array.ndim else 0 for array in arrays]
+    for label, length in zip(labels, lengths, strict=True):
+        if length != lengths[0]:
+            raise DataError(
+                f"{name}: x has {lengths[0]} rows, {label} has {length}; expected as many"
+            )
+    if lengths[0] == 0 or 0 in arrays[0].shape:
+        raise DataError(f"{name} is empty: x has shape {tuple(arrays[0].shape)}")
+    if finite:
+        for label, array in zip(labels, arrays, strict=True):
+            _check_finite_anywhere(array, label, backend)
+    x = backend.asarray(arrays[0], dtype=backend.float_dtype)
+    if finite and arrays[0].dtype != x.dtype:
+        _check_finite_anywhere(x, f"x as {backend.dtype}", backend)  # too large for the type?
+    return (x, *arrays[1:])
+
+
+def _check_finite_anywhere(array: Array, name: str, backend: Backend) -> None:
+    """Check on the device, and copy to the host only what fails there."""
+    xp = array_namespace(array)
+    if backend.name == "numpy" or not backend.owns(array):
+        check_finite(array, name)
+    elif xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
+        check_finite(backend.to_host(array), name)
+
+
+def _index_dtype(array: Array) -> Any:
+    info = array_namespace(array).__array_namespace_info__()
+    return info.default_dtypes(device=array.device)["indexing"]
+
+
+def as_count(name: str, value: Any) -> int:
+    """Return a number of at least one.
+
+    Raises
+    ------
+    ConfigurationError
+        For anything else.
+    """
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ConfigurationError(f"{name}: expected an integer of at least 1, got {value!r}")
+    return count

@@ -1,0 +1,31 @@
+"""The layers, one file for each or for each family."""
+
+from __future__ import annotations
+
+from .activations import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from .batchnorm import BatchNorm
+from .dropout import Dropout
+from .flatten import Flatten
+from .gelu import GELU, SiLU, Softplus
+from .layer import Layer
+from .layernorm import LayerNorm
+from .linear import Linear
+from .softmax import Softmax
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "BatchNorm",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]

@@ -1,0 +1,33 @@
+"""What a layer does for itself when it is used alone, without a network.
+
+It then behaves like layer 0 of a network of its own seed.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from .._standard import Array, from_host
+from ..random import Stream
+from .layer import Layer
+
+__all__ = ["build_alone", "mask_stream"]
+
+
+def build_alone(layer: Layer, seed: int | None, input: Array) -> None:
+    """Draw the parameters and buffers that are missing, with the device and dtype of ``input``."""
+    given = {*layer.params, *layer.buffers}
+    layer.build(Stream(_seed(seed), 1))
+    for arrays in (layer.params, layer.buffers):
+        for name, value in arrays.items():
+            if name not in given:
+                arrays[name] = from_host(value, like=input, dtype=input.dtype)
+
+
+def mask_stream(seed: int | None) -> Stream:
+    """Return the stream of the masks."""
+    return Stream(_seed(seed), 2)
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbits(64) if seed is None else seed

@@ -1,0 +1,153 @@
+"""Batch normalization."""
+
+from __future__ import annotations
+
+from .._checks import checked_number
+from .._standard import Array, array_namespace
+from ..errors import ShapeError
+from ..initializers import Ones, Zeros
+from ..random import Stream
+from ._alone import build_alone
+from ._shapes import checked_width
+from .layer import Layer
+
+__all__ = ["BatchNorm"]
+
+
+class BatchNorm(Layer):
+    """Normalize each feature over the batch, then scale and shift it.
+
+    ::
+
+        mean     = sum(input, axis=0) / N                    in training; else running_mean
+        variance = sum((input - mean) ** 2, axis=0) / N      in training; else running_var
+        inverse  = 1 / sqrt(variance + epsilon)
+        output   = gamma * (input - mean) * inverse + beta
+
+        normalized = (input - mean) * inverse
+        dgamma = sum(dout * normalized, axis=0)
+        dbeta  = sum(dout, axis=0)
+        dinput = gamma * inverse * (dout - dbeta / N - normalized * dgamma / N)    in training
+        dinput = gamma * inverse * dout                                            in test mode
+
+    Parameters
+    ----------
+    dim : int
+        Number of features, >= 1.
+    epsilon : float
+        What is added to the variance, > 0, in both modes.
+    momentum : float
+        Fraction of the old running value that is kept, in [0, 1].
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its range.
+    ShapeError
+        In the forward pass, unless the input is (N, dim), in training with N >= 1.
+
+    Notes
+    -----
+    Arrays: input and output (N, dim), parameters gamma (dim,) at first 1 and beta (dim,) at first
+    0, buffers running_mean (dim,) at first 0 and running_var (dim,) at first 1, all of one
+    floating-point dtype.
+
+    Modes: training normalizes by the mean and variance of the batch, and moves the buffers::
+
+        running_mean = momentum * running_mean + (1 - momentum) * mean
+        running_var  = momentum * running_var  + (1 - momentum) * variance
+
+    Test mode normalizes by the buffers and leaves them. Every variance is the biased one, divided
+    by N. (PyTorch keeps N / (N - 1) times the variance in its buffer, and its momentum of 0.1 is
+    one of 0.9 here.) A batch of one row has variance 0, so in training its output is beta.
+
+    Cost in FLOPs an element: 6 forward, 9 backward. The cache keeps ``input - mean``, as large as
+    the input, and ``inverse``.
+
+    Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and the gradients of
+    section 3. The paper takes N / (N - 1) times the mean variance of many batches in the test
+    (algorithm 2, step 10); the running averages of the biased one are those of Keras and ONNX.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = BatchNorm(1, epsilon=1e-12)
+    >>> layer.forward(np.asarray([[1.0], [3.0]])).round(6).tolist()
+    [[-1.0], [1.0]]
+    >>> layer.buffers["running_mean"].round(6).tolist()
+    [0.2]
+    """
+
+    def __init__(self, dim: int, epsilon: float = 1e-5, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.dim = checked_width(self.name, "dim", dim)
+        self.epsilon = checked_number(self.name, "epsilon", epsilon, low=0.0, open_low=True)
+        self.momentum = checked_number(self.name, "momentum", momentum, low=0.0, high=1.0)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (N, dim), the shape of the input."""
+        if len(input_shape) != 2 or input_shape[1] != self.dim:
+            raise ShapeError(
+                f"{self.name}: expected input of shape (N, {self.dim}), got {tuple(input_shape)}"
+            )
+        return input_shape
+
+    def build(self, rng: Stream) -> None:
+        """Make gamma, beta and the running averages where they are missing."""
+        for arrays, name, initializer in (
+            (self.params, "gamma", Ones()),
+            (self.params, "beta", Zeros()),
+            (self.buffers, "running_mean", Zeros()),
+            (self.buffers, "running_var", Ones()),
+        ):
+            if name not in arrays:
+                arrays[name] = initializer((self.dim,), rng)
+
+    def forward(self, input: Array) -> Array:
+        """Return ``gamma * (input - mean) * inverse + beta``."""
+        n, _ = self.output_shape(input.shape)
+        if n == 0 and self.mode == "train":
+            raise ShapeError(
+                f"{self.name}: expected at least one row in training, got {tuple(input.shape)}"
+            )
+        if len(self.params) + len(self.buffers) < 4:
+            build_alone(self, None, input)
+        xp = array_namespace(input)
+        if self.mode == "train":
+            mean = xp.mean(input, axis=0)
+            centered = input - mean
+            variance = xp.mean(centered * centered, axis=0)
+            self._average("running_mean", mean)
+            self._average("running_var", variance)
+        else:
+            centered = input - self.buffers["running_mean"]
+            variance = self.buffers["running_var"]
+        inverse = 1.0 / xp.sqrt(variance + self.epsilon)
+        # The factors of a column are multiplied first: one pass over the batch less.
+        output = centered * (self.params["gamma"] * inverse)
+        output += self.params["beta"]
+        self.cache = {"centered": centered, "inverse": inverse, "mode": self.mode}
+        return output
+
+    def backward(self, dout: Array) -> Array:
+        """Return the gradient of the input, and write those of gamma and beta."""
+        centered, inverse = self.saved("centered"), self.saved("inverse")
+        xp = array_namespace(dout)
+        dgamma = xp.sum(dout * centered, axis=0) * inverse
+        dbeta = xp.sum(dout, axis=0)
+        self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
+        scale = self.params["gamma"] * inverse
+        if self.saved("mode") == "test":
+            return dout * scale
+        n = dout.shape[0]
+        # scale * (dout - dbeta / n - centered * inverse * dgamma / n)
+        dinput = centered * (inverse * dgamma / -n)
+        dinput += dout
+        dinput -= dbeta / n
+        dinput *= scale
+        return dinput
+
+    def _average(self, name: str, value: Array) -> None:
+        """Move a running average towards the value of the batch."""
+        kept = self.momentum * self.buffers[name]
+        self.buffers[name] = kept + (1.0 - self.momentum) * value

@@ -1,0 +1,501 @@
+"""Networks: one training step, one evaluation, and what belongs to the whole of the layers."""
+
+from __future__ import annotations
+
+import math
+import operator
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ._checks import checked_number
+from ._standard import Array, add_to_slices
+from .backend import Backend
+from .backend import backend as open_backend
+from .errors import ConfigurationError, DataError, DivergenceError, XpnnError
+from .layers.layer import Layer
+from .losses import Loss
+from .optimizers import SGD, Optimizer
+from .parameters import Parameters
+from .random import Stream
+from .regularization import Regularization
+from .schedules import Schedule
+from .summary import summarize
+
+__all__ = ["Network", "Sequential"]
+
+
+class Network:
+    """A network of layers with a loss: the base class.
+
+    A network of your own derives from it, keeps its layers in attributes (also in lists or
+    dictionaries), calls ``super().__init__(...)``, and defines `forward` and `backward` by those
+    of its layers. Training, evaluation and the rest then work. `Sequential` is the network whose
+    layers follow one another.
+
+    Parameters
+    ----------
+    loss : Loss
+        What is minimised.
+    lr : float, optional
+        Learning rate of plain gradient descent. Give either ``lr`` or ``optimizer``.
+    regularization : Regularization, optional
+        A penalty on the parameters, added to the loss.
+    optimizer : Optimizer, optional
+        Such as ``Adam(1e-3)``.
+    device : str, optional
+        "cpu", "cuda", "cuda:1"; see `xpnn.backend`.
+    backend : str or Backend, optional
+        The array library by its name, or a back end made by `xpnn.backend`.
+    dtype : {"float32", "float64"}
+        Type of the parameters and of all computation.
+    seed : int, optional
+        0 <= seed < 2**64. Initial weights and random masks follow from it, the same on every
+        device. By default a random one, kept in `seed`.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Flat vectors of parameters, gradients and buffers.
+    optimizer_state : dict of str to array
+        What the optimizer remembers: flat vectors like those of the parameters.
+    steps : int
+        Number of updates made so far.
+    epochs : int
+        Number of epochs that `xpnn.fit` has made so far. The order of the rows follows from it.
+    total_steps : int or None
+        Length of the training, which some schedules need; `xpnn.fit` sets it.
+
+    Raises
+    ------
+    ConfigurationError
+        If both or neither of ``lr`` and ``optimizer`` are given, or an argument is of a wrong kind.
+    BackendError
+        If the back end or the device cannot be used.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        lr: float | None = None,
+        regularization: Regularization | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        device: str | None = None,
+        backend: str | Backend | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if (lr is None) == (optimizer is None):
+            raise ConfigurationError("give either lr or optimizer, one of the two")
+        self.optimizer = optimizer if optimizer is not None else SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
+        _expect("loss", loss, Loss)
+        _expect("optimizer", self.optimizer, Optimizer)
+        if regularization is not None:
+            _expect("regularization", regularization, Regularization)
+        self.loss = loss
+        self.regularization = regularization
+        if isinstance(backend, Backend):
+            if device is not None:
+                raise ConfigurationError("give either a Backend or a device, not both")
+            self.backend = backend
+        else:
+            self.backend = open_backend(backend, device, dtype)
+        self.seed = secrets.randbits(63) if seed is None else Stream(seed).seed
+        self.steps = 0
+        self.epochs = 0
+        self.total_steps: int | None = None
+        self.optimizer_state: dict[str, Array] = {}
+        self._parameters: Parameters | None = None
+        self._healthy: Array | None = None
+
+    # ---------------------------------------------------------------- what a subclass defines
+
+    def forward(self, input: Array) -> Array:
+        """Return the output of the network."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def backward(self, dout: Array) -> Array:
+        """Return the gradient by the input, after every layer has written its own gradients."""
+        raise NotImplementedError(f"{type(self).__name__} does not define backward")
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the shape of the output for one of the input; None if only `forward` can tell."""
+        return None
+
+    # ---------------------------------------------------------------- layers and parameters
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """Yield every layer with its key, composites after the layers that they are made of."""
+        for name, value in vars(self).items():
+            yield from _find_layers(name, value)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step. Assign a number to change it."""
+        lr = self.optimizer.lr
+        return lr(self.steps, self.total_steps) if callable(lr) else lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.optimizer.lr = checked_number("Network", "lr", value, low=0.0, open_low=True)
+        self._healthy = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """The flat vectors. Asking for them draws the parameters that are still missing."""
+        layers = list(self.named_layers())
+        known = self._parameters
+        if known is not None and not known.grown and known.backend == self.backend:
+            if list(known.layers.items()) == layers:
+                known.sync()
+                return known
+        if self.optimizer_state:
+            raise XpnnError("layers or parameters were added or removed after training had begun")
+        self._parameters = self._bind(dict(layers))
+        return self._parameters
+
+    def _bind(self, layers: dict[str, Layer]) -> Parameters:
+        positions: dict[int, str] = {}
+        for number, (key, layer) in enumerate(layers.items()):
+            if not hasattr(layer, "params"):
+                raise ConfigurationError(
+                    f"layer {key} ({type(layer).__name__}) has not called super().__init__()"
+                )
+            if id(layer) in positions:
+                raise ConfigurationError(
+                    f"layers {positions[id(layer)]} and {key} are one object: make two"
+                )
+            positions[id(layer)] = key
+            layer.name = f"layer {key} ({type(layer).__name__})"
+            own_seed = getattr(layer, "seed", None)
+            seed = self.seed if own_seed is None else own_seed
+            layer.stream = Stream(seed, 2 * number + 2)
+            layer.build(Stream(seed, 2 * number + 1))
+        with self.backend.scope():
+            return Parameters(layers, self.backend)
+
+    def to(self, device: str | None = None, backend: str | Backend | None = None) -> Network:
+        """Move parameters, buffers and optimizer state to another device or library.
+
+        Random streams are integers, so training goes on with the same masks. Returns the network.
+        """
+        parameters = self.parameters
+        target = (
+            backend
+            if isinstance(backend, Backend)
+            else open_backend(backend, device, self.backend.dtype)
+        )
+        source = self.backend
+        for layer in parameters.layers.values():
+            layer.cache.clear()
+            layer.params = {name: source.to_host(value) for name, value in layer.params.items()}
+            layer.buffers = {name: source.to_host(value) for name, value in layer.buffers.items()}
+        with target.scope():
+            self.optimizer_state = {
+                name: target.asarray(source.to_host(value), dtype=target.float_dtype)
+                for name, value in self.optimizer_state.items()
+            }
+            self._parameters = Parameters(parameters.layers, target)
+        self.backend = target
+        self._healthy = None
+        return self
+
+    # ---------------------------------------------------------------- training and evaluation
+
+    def train(
+        self, input: Any, target: Any, sample_weight: Any | None = None
+    ) -> tuple[Array, Array]:
+        """Make one training step: forward, loss, backward, update.
+
+        Parameters
+        ----------
+        input, target : array_like
+            One batch: NumPy data, or arrays of the network's back end. Cast to its types.
+        sample_weight : array_like, optional
+            (N,), how much each sample counts, >= 0.
+
+        Returns
+        -------
+        output : array
+            The output of the network before the update.
+        loss : array
+            The loss with the regularization, 0-d, on the device. Nothing waits for it.
+
+        Raises
+        ------
+        ShapeError, DataError, BackendError
+            If the batch cannot be used. Nothing has changed then.
+        DivergenceError
+            If the loss or the gradient is not finite; parameters are as before the step. Where
+            looking at a number would make the host wait for the device (CuPy, JAX, dpnp, torch
+            on CUDA), there is no exception here: the loss that is returned is not finite, this
+            update and all later ones change no parameter, and `xpnn.fit` raises.
+        """
+        parameters = self.parameters
+        with self.backend.scope():
+            input = self.prepare_input(input)
+            if input.shape[0] == 0:
+                raise DataError("expected at least one sample to train on, got an empty batch")
+            buffers = parameters.buffers.copy()
+            try:
+                return self._train(parameters, input, target, sample_weight)
+            except BaseException:
+                # A batch that turns out to be wrong half-way leaves no trace.
+                parameters.buffers.array = buffers
+                raise
+
+    def _train(
+        self, parameters: Parameters, input: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array]:
+        self._enter("train", parameters)
+        output = self.forward(input)
+        target = self.prepare_target(target, tuple(output.shape))
+        loss = self._loss(output, target, sample_weight)
+        self.backward(self.loss.backward())
+        if parameters.grown:  # a layer made its parameters in its first forward pass
+            written = {key: dict(layer.grads) for key, layer in parameters.layers.items()}
+            parameters = self.parameters
+            for key, layer in parameters.layers.items():
+                layer.grads = written[key]
+        grads = parameters.gather_grads()
+        if self.regularization is not None:
+            penalty, grads = self._regularize(self.regularization, parameters, grads)
+            loss = loss + penalty
+        return output, self._update(parameters, grads, loss)
+
+    def _loss(self, output: Array, target: Array, sample_weight: Any) -> Array:
+        weight = self.prepare_weight(sample_weight)
+        if weight is None:  # a loss of a user's own may not know of weights
+            return self.loss.forward(output, target)
+        return self.loss.forward(output, target, weight)
+
+    def _regularize(
+        self, regularization: Regularization, parameters: Parameters, grads: Array
+    ) -> tuple[Array, Array]:
+        """Return the penalty, and the gradients with that of the penalty added."""
+        reshape = self.backend.xp.reshape
+        values = parameters.values.array
+        if regularization.elementwise:
+            slices = parameters.slices(regularization.roles)
+            pieces = [values[part] for part in slices]
+        else:  # written for one parameter at a time: show it shaped arrays
+            parts = parameters.parts(regularization.roles)
+            slices = [slice(part.start, part.stop) for part in parts]
+            pieces = [reshape(values[s], p.shape) for s, p in zip(slices, parts, strict=True)]
+        penalty: Any = 0.0
+        addends = []
+        for piece in pieces:
+            penalty = penalty + regularization.forward(piece)
+            addends.append(reshape(regularization.backward(piece), (-1,)))
+        return penalty, add_to_slices(grads, slices, addends)
+
+    def _update(self, parameters: Parameters, grads: Array, loss: Array) -> Array:
+        """Update the parameters if loss and gradients are finite; return the loss."""
+        xp = self.backend.xp
+        lr: Any = self.lr
+        values = parameters.values.array
+        if not self.optimizer_state:
+            self.optimizer_state = self.optimizer.init(values)
+        # One number that is finite only if the loss and every gradient are.
+        witness = loss + xp.sum(grads)
+        if self.backend.synchronous:
+            if not math.isfinite(float(witness)):
+                raise self.divergence(float(loss), self.steps, lr)
+        else:
+            healthy = xp.isfinite(witness)
+            if self._healthy is not None:
+                healthy = xp.logical_and(healthy, self._healthy)
+            self._healthy = healthy
+            # Without a look at the number: a rate of zero, and nothing that is not finite.
+            lr = xp.where(healthy, lr, xp.zeros_like(witness))
+            grads = xp.where(healthy, grads, 0.0)
+            loss = xp.where(healthy, loss, math.nan)
+        decay = parameters.slices(self.optimizer.decay_roles) if self.optimizer.weight_decay else []
+        parameters.values.array, self.optimizer_state = self.optimizer.step(
+            values, grads, self.optimizer_state, self.steps + 1, lr, decay
+        )
+        self.steps += 1
+        return loss
+
+    def divergence(self, loss: float, step: int, lr: float) -> DivergenceError:
+        """Describe a loss or a gradient that is not finite."""
+        what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
+        return DivergenceError(
+            f"training diverged at step {step}, epoch {self.epochs + 1}: {what}, "
+            f"the learning rate is {lr:g}. The update was not made: the parameters are those of "
+            "the step before",
+            step=step,
+            epoch=self.epochs + 1,
+        )
+
+    def eval(self, input: Any) -> Array:
+        """Return the output in test mode, as an array of the network's back end."""
+        parameters = self.parameters
+        with self.backend.scope():
+            self._enter("test", parameters)
+            output = self.forward(self.prepare_input(input))
+        for layer in parameters.layers.values():
+            layer.cache.clear()
+        return output
+
+    def prepare_input(self, input: Any) -> Array:
+        """Bring a batch to the network's back end and type, and check its shape."""
+        array = self.backend.asarray(input, dtype=self.backend.float_dtype)
+        if array.ndim < 1:
+            raise DataError("expected a batch of samples, got a single number")
+        self.output_shape(tuple(array.shape))
+        return array
+
+    def prepare_target(self, target: Any, output_shape: tuple[int, ...]) -> Array:
+        """Check targets against the shape of the output, and bring them to the back end."""
+        if self.backend.name == "numpy" or not self.backend.owns(target):
+            target = self.loss.prepare(self.backend.host_data(target), output_shape)
+        return self.backend.asarray(target)
+
+    def prepare_weight(self, sample_weight: Any | None) -> Array | None:
+        """Bring sample weights, if there are any, to the network's back end and type."""
+        if sample_weight is None:
+            return None
+        return self.backend.asarray(sample_weight, dtype=self.backend.float_dtype)
+
+    def data_loss(self, output: Array, target: Any, sample_weight: Any | None = None) -> Array:
+        """Return the loss of an output that the network made, without the regularization."""
+        with self.backend.scope():
+            target = self.prepare_target(target, tuple(output.shape))
+            loss = self._loss(output, target, sample_weight)
+        self.loss.cache.clear()
+        return loss
+
+    def observe(self, value: float) -> None:
+        """Tell a schedule that waits for a plateau the loss of an epoch."""
+        if isinstance(self.optimizer.lr, Schedule):
+            self.optimizer.lr.observe(value)
+
+    def reset_divergence(self) -> None:
+        """Allow updates again after a step whose loss was not finite."""
+        self._healthy = None
+
+    def _enter(self, mode: str, parameters: Parameters) -> None:
+        for layer in parameters.layers.values():
+            layer.mode = mode
+            layer.step = self.steps
+
+    # ---------------------------------------------------------------- looking at it
+
+    def summary(self, input_shape: Sequence[int], batch_size: int = 1) -> str:
+        """Return a table of the layers: output shapes, parameters and memory.
+
+        Parameters
+        ----------
+        input_shape : sequence of int
+            Shape of one sample, without the batch axis.
+        batch_size : int
+            For the memory of the activations.
+        """
+        return summarize(self, tuple(map(operator.index, input_shape)), batch_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold plain arrays and lay out their own vectors."""
+        return {**vars(self), "_parameters": None, "_healthy": None}
+
+
+class Sequential(Network):
+    """A network whose layers follow one another.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In the order of the forward pass.
+    loss, lr, regularization, optimizer, device, backend, dtype, seed
+        As for `Network`.
+
+    Examples
+    --------
+    >>> import xpnn
+    >>> net = xpnn.Sequential(
+    ...     [xpnn.Linear(2, 8), xpnn.ReLU(), xpnn.Linear(8, 2)],
+    ...     xpnn.SoftmaxCrossEntropy(),
+    ...     lr=0.5,
+    ...     seed=0,
+    ... )
+    >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> losses = [float(net.train(x, y)[1]) for _ in range(200)]
+    >>> losses[-1] < 0.1 < losses[0]
+    True
+    >>> net.eval(x).argmax(axis=1).tolist()
+    [0, 1, 1, 0]
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: Loss,
+        lr: float | None = None,
+        regularization: Regularization | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        device: str | None = None,
+        backend: str | Backend | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(
+            loss,
+            lr,
+            regularization,
+            optimizer=optimizer,
+            device=device,
+            backend=backend,
+            dtype=dtype,
+            seed=seed,
+        )
+        self.layers = list(layers)
+        for index, layer in enumerate(self.layers):
+            _expect(f"layers[{index}]", layer, Layer)
+        _ = self.parameters  # mistakes show here, not at the first step
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """Yield every layer with its position as its key."""
+        for index, layer in enumerate(self.layers):
+            yield from _find_layers(str(index), layer)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Pass a shape through the layers, as far as they can tell."""
+        shape: tuple[int, ...] | None = input_shape
+        for layer in self.layers:
+            if shape is None:
+                return None
+            shape = layer.output_shape(shape)
+        return shape
+
+    def forward(self, input: Array) -> Array:
+        """Return the output of the last layer."""
+        for layer in self.layers:
+            input = layer.forward(input)
+        return input
+
+    def backward(self, dout: Array) -> Array:
+        """Return the gradient by the input of the first layer."""
+        for layer in reversed(self.layers):
+            dout = layer.backward(dout)
+        return dout
+
+
+def _find_layers(key: str, value: Any) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers in a layer, a list or a dictionary, with keys joined by dots."""
+    if isinstance(value, Layer):
+        for name, inner in value.sublayers():
+            yield from _find_layers(f"{key}.{name}", inner)
+        yield key, value
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], Layer):
+        for index, item in enumerate(value):
+            yield from _find_layers(f"{key}.{index}", item)
+    elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), Layer):
+        for name, item in value.items():
+            yield from _find_layers(f"{key}.{name}", item)
+
+
+def _expect(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name}: expected a {kind.__name__}, got {value!r}")

@@ -1,0 +1,247 @@
+"""Flat vectors with named, shaped parts.
+
+All parameters of a network lie in one vector, all gradients in a second, all buffers in a third,
+in the same order as each other: weights first, then biases, then scales, so that every role is
+one slice. What acts on whole vectors (optimizers, clipping, regularization, checkpoints) sees the
+vectors; a layer sees dictionaries of shaped arrays. Where a library has views, both are the same
+memory; on an immutable library (JAX) the dictionaries hold fresh slices after every change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ._checks import ROLES
+from ._standard import Array, is_immutable
+from .backend import Backend
+from .errors import ConfigurationError, ShapeError, XpnnError, unknown
+from .layers.layer import Layer
+
+__all__ = ["FlatVector", "Parameters", "Part", "Parts"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named array in a flat vector."""
+
+    layer: str  #: key of the layer in its network, such as "0" or "encoder.2"
+    name: str  #: name in the layer's dictionary, such as "W"
+    shape: tuple[int, ...]
+    role: str
+    start: int
+
+    @property
+    def key(self) -> str:
+        """Layer and name, such as "0.W"."""
+        return f"{self.layer}.{self.name}"
+
+    @property
+    def stop(self) -> int:
+        """End of the part in the vector."""
+        return self.start + math.prod(self.shape)
+
+
+class Parts(dict[str, Array]):
+    """A layer's dictionary whose arrays are parts of a `FlatVector`.
+
+    Assigning to an entry writes into the vector. A name that the vector does not have is kept
+    and remembered, so that the network can lay its vectors out anew.
+    """
+
+    def __init__(self, vector: FlatVector, parts: Iterable[Part], owner: str) -> None:
+        super().__init__()
+        self.vector = vector
+        self.parts = {part.name: part for part in parts}
+        self.owner = owner
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take the shaped parts out of the vector."""
+        xp = self.vector.backend.xp
+        for name, part in self.parts.items():
+            piece = xp.reshape(self.vector.array[part.start : part.stop], part.shape)
+            super().__setitem__(name, piece)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        part = self.parts.get(name)
+        if part is None:
+            super().__setitem__(name, value)
+            self.vector.grown = True
+            return
+        current = self[name]
+        if value is current:
+            return
+        if type(value) is not type(current) or value.dtype != current.dtype:
+            backend = self.vector.backend
+            value = backend.asarray(value, dtype=backend.float_dtype)
+        if value.shape != part.shape:
+            raise ShapeError(
+                f"{self.owner}: {name!r} has shape {part.shape}, got an array of {value.shape}"
+            )
+        if self.vector.immutable:
+            super().__setitem__(name, value)
+            self.vector.stale = True
+        else:
+            current[...] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy stands on its own: views would lose their vector.
+        return dict, (dict(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Array]:
+        copy = self.vector.backend.xp.asarray
+        return {name: copy(value, copy=True) for name, value in self.items()}
+
+
+class FlatVector:
+    """A vector and the dictionaries that show its parts."""
+
+    def __init__(self, backend: Backend, parts: list[Part]) -> None:
+        self.backend = backend
+        self.parts = parts
+        self.views: list[Parts] = []
+        self._array = backend.zeros(parts[-1].stop if parts else 0)
+        self.immutable = is_immutable(self._array)
+        self.stale = False  # entries were assigned that the vector has not seen (immutable only)
+        self.grown = False  # a dictionary got a name that the vector does not have
+
+    def show(self, layer: str, owner: str) -> Parts:
+        """Make the dictionary of a layer."""
+        view = Parts(self, [part for part in self.parts if part.layer == layer], owner)
+        self.views.append(view)
+        return view
+
+    @property
+    def array(self) -> Array:
+        """The whole vector. Assign to it after changing it, even if it was changed in place."""
+        if self.stale:
+            xp = self.backend.xp
+            shown = {view.parts[name].key: view[name] for view in self.views for name in view.parts}
+            pieces = [xp.reshape(shown[part.key], (-1,)) for part in self.parts]
+            self._array, self.stale = xp.concat(pieces), False
+        return self._array
+
+    @array.setter
+    def array(self, value: Array) -> None:
+        if self.immutable:
+            self._array, self.stale = value, False
+            for view in self.views:
+                view.refresh()
+        elif value is not self._array:
+            self._array[...] = value
+
+    def copy(self) -> Array:
+        """Return a copy of the vector."""
+        return self.backend.xp.asarray(self.array, copy=True)
+
+    def named(self, vector: Array | None = None) -> dict[str, Array]:
+        """Return the parts by their keys; of another vector of the same layout if one is given."""
+        source = self.array if vector is None else vector
+        reshape = self.backend.xp.reshape
+        return {p.key: reshape(source[p.start : p.stop], p.shape) for p in self.parts}
+
+
+class Parameters:
+    """The parameters, gradients and buffers of the layers of a network.
+
+    Parameters
+    ----------
+    layers : dict of str to Layer
+        The layers by their keys.
+    backend : Backend
+        Where the vectors live.
+    """
+
+    def __init__(self, layers: dict[str, Layer], backend: Backend) -> None:
+        self.layers = layers
+        self.backend = backend
+        self.values = FlatVector(backend, _lay_out(layers, "params"))
+        self.grads = FlatVector(backend, self.values.parts)
+        self.buffers = FlatVector(backend, _lay_out(layers, "buffers"))
+        self._shown = {
+            key: {
+                "params": self.values.show(key, layer.name),
+                "grads": self.grads.show(key, layer.name),
+                "buffers": self.buffers.show(key, layer.name),
+            }
+            for key, layer in layers.items()
+        }
+        self.sync()
+
+    @property
+    def grown(self) -> bool:
+        """Whether a layer has a parameter or a buffer that the vectors lack."""
+        return self.values.grown or self.buffers.grown
+
+    def sync(self) -> None:
+        """Bring home what somebody has put in the place of a layer's dictionaries."""
+        for key, layer in self.layers.items():
+            shown = self._shown[key]
+            for kind in ("params", "buffers"):
+                _adopt(layer, kind, shown[kind])
+            layer.grads = shown["grads"]
+
+    def gather_grads(self) -> Array:
+        """Return the vector of gradients after a backward pass.
+
+        Raises
+        ------
+        XpnnError
+            If a layer has replaced its gradients by some that lack a parameter.
+        """
+        for key, layer in self.layers.items():
+            shown = self._shown[key]["grads"]
+            if layer.grads is not shown:
+                missing = sorted(shown.keys() - layer.grads.keys())
+                if missing:
+                    raise XpnnError(f"{layer.name}: backward wrote no gradient of {missing[0]!r}")
+                _adopt(layer, "grads", shown)
+        return self.grads.array
+
+    def parts(self, roles: Collection[str] | None) -> list[Part]:
+        """Return the parameters of some roles (None: all)."""
+        return [part for part in self.values.parts if roles is None or part.role in roles]
+
+    def slices(self, roles: Collection[str] | None) -> list[slice]:
+        """Return where the parameters of some roles lie (None: of all), in as few slices as can be.
+        """
+        merged: list[slice] = []
+        for part in self.parts(roles):
+            if merged and merged[-1].stop == part.start:
+                merged[-1] = slice(merged[-1].start, part.stop)
+            else:
+                merged.append(slice(part.start, part.stop))
+        return merged
+
+
+def _lay_out(layers: dict[str, Layer], kind: str) -> list[Part]:
+    """Order the arrays of all layers by role, then by layer, and give each its place."""
+    found = []
+    for key, layer in layers.items():
+        for name, value in getattr(layer, kind).items():
+            role = layer.roles.get(name, "weight")
+            if role not in ROLES:
+                raise ConfigurationError(
+                    f"{layer.name}: {name!r}: {unknown('role', role, ROLES)}"
+                )
+            shape = tuple(value.shape) if hasattr(value, "shape") else ()
+            found.append((ROLES.index(role), key, name, shape))
+    # The sort is stable: within a role the order is the network's.
+    parts: list[Part] = []
+    for rank, key, name, shape in sorted(found, key=lambda item: item[0]):
+        start = parts[-1].stop if parts else 0
+        parts.append(Part(key, name, shape, ROLES[rank], start))
+    return parts
+
+
+def _adopt(layer: Layer, kind: str, shown: Parts) -> None:
+    """Copy a layer's own dictionary into the vector and show the vector's parts instead."""
+    current = getattr(layer, kind)
+    if current is shown:
+        return
+    for name, value in current.items():
+        shown[name] = value
+    setattr(layer, kind, shown)
