@@ -242,7 +242,7 @@ class TestCifar10:
                 archive.addfile(link)
         path = tmp_path / "archive.tar"
         path.write_bytes(stream.getvalue())
-        with pytest.raises(DataError, match="lacks data_batch_1.bin, "):
+        with pytest.raises(DataError, match=r"lacks data_batch_1\.bin, "):
             _cifar.read_cifar10(path)
         path.write_bytes(self.archive(contents, prefix="../../"))
         self.check(_cifar.read_cifar10(path))
@@ -274,7 +274,7 @@ class TestCifar10:
         with pytest.raises(DataError, match=re.escape("lacks data_batch_1.bin of")):
             _cifar.read_cifar10(path)
         path.write_bytes(self.archive(contents, extra=[("test_batch.bin", b"")]))
-        with pytest.raises(DataError, match="has test_batch.bin twice"):
+        with pytest.raises(DataError, match=r"has test_batch\.bin twice"):
             _cifar.read_cifar10(path)
         with pytest.raises(DataError, match="No such file"):
             _cifar.read_cifar10(tmp_path / "nowhere")
@@ -613,8 +613,6 @@ class TestCsv:
                 x, y, names = read_csv(path, -1, header=header)
             except (DataError, ConfigurationError):
                 continue
-            if replacement == '"':  # a cell in quotes, which naive_csv does not know
-                text = re.sub(r'(^|,)"|"(?=,|$)', r"\1", text, flags=re.MULTILINE)
             assert (x.tolist(), y.astype(str).tolist()) == naive_csv(text, -1, bool(names))
             assert header is not False or names is None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
-import statistics
 import subprocess
 import sys
 import types
@@ -35,10 +35,13 @@ HEAVY = {
 }
 
 
-def run_python(code: str) -> str:
+def run_python(code: str, **environment: str) -> str:
     """Run a program in a fresh interpreter, in this tree, and return what it prints."""
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    variables = {**os.environ, **environment}
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -68,13 +71,16 @@ def test_import_loads_no_heavy_package():
     assert set(run_python(code).split()) & HEAVY == set()
 
 
-def test_import_takes_at_most_50_ms_more_than_numpy():
+def test_import_takes_at_most_50_ms_more_than_numpy(tmp_path):
+    """Of processor time, and the best of several: what else the machine does is left out."""
     code = (
-        "from time import perf_counter as now; a = now(); import numpy; b = now(); import xpnn; "
-        "print(1000 * (now() - b))"
+        "from time import thread_time as now; import numpy; start = now(); import xpnn; "
+        "print(1000 * (now() - start))"
     )
-    run_python(code)  # compiles the bytecode
-    extra = statistics.median(float(run_python(code)) for _ in range(5))
+    # As after an installation, which compiles. An empty variable is one that is not set.
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    run_python(code, **compiled)
+    extra = min(float(run_python(code, **compiled)) for _ in range(7))
     assert extra <= 50.0
 
 

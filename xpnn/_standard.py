@@ -104,7 +104,8 @@ def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow and with full relative precision at both ends."""
     xp = array_namespace(x)
     z = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1.0, z) / (1.0 + z)
+    # The numerator is 1 from 0 on, else z. On NumPy `where` takes five times as long.
+    return xp.maximum(z, xp.astype(x >= 0, x.dtype)) / (1.0 + z)
 
 
 def softplus(x: Array) -> Array:
@@ -168,12 +169,15 @@ def erf(x: Array) -> Array:
     t = 3.0 / (3.0 + magnitude)
     # Clenshaw's recurrence.
     u = 4.0 * t - 2.0
-    last, before = _ERFC_COEFFICIENTS[terms - 1] + 0.0 * u, 0.0
+    last, before = 0.0 * u + _ERFC_COEFFICIENTS[terms - 1], 0.0 * u
     for coefficient in _ERFC_COEFFICIENTS[terms - 2 : 0 : -1]:
-        last, before = u * last - before + coefficient, last
+        following = u * last
+        following -= before
+        following += coefficient
+        last, before = following, last
     series = 0.5 * u * last - before + _ERFC_COEFFICIENTS[0]
     complement = t * xp.exp(-magnitude * magnitude) * series
-    return xp.where(x >= 0, 1.0 - complement, complement - 1.0)
+    return xp.copysign(1.0 - complement, x)
 
 
 def scale_slices(vector: Array, slices: Sequence[slice], factor: float | Array) -> Array:

@@ -47,6 +47,10 @@ class Run:
     history: History = field(default_factory=History)
     stop_reason: str | None = None
 
+    def stopping(self) -> bool:
+        """Tell whether somebody has asked for the end."""
+        return self.stop_reason is not None
+
     def stop(self, reason: str) -> None:
         """End the training after the step or the epoch under way. The first reason counts."""
         if self.stop_reason is None:

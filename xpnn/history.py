@@ -44,7 +44,7 @@ class History:
         return list(self.rows[0]) if self.rows else []
 
     def __getitem__(self, key: str | int) -> Any:
-        """A column by its name, as a list, or a row by its index."""
+        """Return a column by its name, as a list, or a row by its index."""
         return self.rows[key] if isinstance(key, int) else [row[key] for row in self.rows]
 
     def __len__(self) -> int:

@@ -88,7 +88,11 @@ class Network:
     ) -> None:
         if (lr is None) == (optimizer is None):
             raise ConfigurationError("give either lr or optimizer, one of the two")
-        self.optimizer = optimizer if optimizer is not None else SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
+        self.optimizer = (
+            optimizer
+            if optimizer is not None
+            else SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
+        )
         _expect("loss", loss, Loss)
         _expect("optimizer", self.optimizer, Optimizer)
         if regularization is not None:
@@ -144,15 +148,14 @@ class Network:
     @property
     def parameters(self) -> Parameters:
         """The flat vectors. Asking for them draws the parameters that are still missing."""
-        layers = list(self.named_layers())
+        layers = dict(self.named_layers())
         known = self._parameters
-        if known is not None and not known.grown and known.backend == self.backend:
-            if list(known.layers.items()) == layers:
-                known.sync()
-                return known
-        if self.optimizer_state:
+        if known is not None and not known.grown and known.layers == layers:
+            known.sync()
+            return known
+        if known is not None and self.optimizer_state:
             raise XpnnError("layers or parameters were added or removed after training had begun")
-        self._parameters = self._bind(dict(layers))
+        self._parameters = self._bind(layers)
         return self._parameters
 
     def _bind(self, layers: dict[str, Layer]) -> Parameters:
@@ -396,7 +399,7 @@ class Network:
         return summarize(self, tuple(map(operator.index, input_shape)), batch_size)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles hold plain arrays and lay out their own vectors."""
+        """Leave the vectors out: a copy holds plain arrays and lays out vectors of its own."""
         return {**vars(self), "_parameters": None, "_healthy": None}
 
 

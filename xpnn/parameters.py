@@ -206,8 +206,7 @@ class Parameters:
         return [part for part in self.values.parts if roles is None or part.role in roles]
 
     def slices(self, roles: Collection[str] | None) -> list[slice]:
-        """Return where the parameters of some roles lie (None: of all), in as few slices as can be.
-        """
+        """Return where some roles lie in the vectors (None: all), adjacent slices merged."""
         merged: list[slice] = []
         for part in self.parts(roles):
             if merged and merged[-1].stop == part.start:
@@ -224,9 +223,7 @@ def _lay_out(layers: dict[str, Layer], kind: str) -> list[Part]:
         for name, value in getattr(layer, kind).items():
             role = layer.roles.get(name, "weight")
             if role not in ROLES:
-                raise ConfigurationError(
-                    f"{layer.name}: {name!r}: {unknown('role', role, ROLES)}"
-                )
+                raise ConfigurationError(f"{layer.name}: {name!r}: {unknown('role', role, ROLES)}")
             shape = tuple(value.shape) if hasattr(value, "shape") else ()
             found.append((ROLES.index(role), key, name, shape))
     # The sort is stable: within a role the order is the network's.

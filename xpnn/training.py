@@ -269,7 +269,7 @@ def _run(
             begin, lr = time.perf_counter(), network.lr
             row: dict[str, Any] = {"epoch": network.epochs + 1}
             row |= _train_epoch(run, batches, metrics, callbacks)
-            if run.stop_reason is not None:  # in mid-epoch
+            if run.stopping():  # in mid-epoch
                 break
             if held_out is not None:
                 found = _evaluate(network, held_out, metrics)
@@ -280,7 +280,7 @@ def _run(
             network.observe(row["loss"] if held_out is None else row["val_loss"])
             for callback in callbacks:
                 callback.on_epoch_end(run, row)
-            if run.stop_reason is not None:
+            if run.stopping():
                 break
         run.stop("finished")
     except DivergenceError as error:
@@ -309,7 +309,7 @@ def _train_epoch(
         totals.add(loss, output, y, sample_weight)
         for callback in callbacks:
             callback.on_batch_end(run, loss)
-        if run.stop_reason is not None:
+        if run.stopping():
             break
     losses = totals.losses()
     bad = np.flatnonzero(~np.isfinite(losses))

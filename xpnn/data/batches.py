@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, DataError
 from ..random import Stream
 from .checks import as_host_array, check_finite
 
-__all__ = ["ArrayBatches", "Batch", "Batches", "IterableBatches", "as_batches"]
+__all__ = ["ArrayBatches", "Batch", "Batches", "IterableBatches", "as_count", "device_arrays"]
 
 #: Samples, targets and, if there are any, sample weights.
 Batch: TypeAlias = tuple[Any, Any, Any]
