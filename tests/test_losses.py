@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import assert_close
 
+from tolerances import assert_close
 from xpnn.errors import ConfigurationError, DataError, ShapeError, XpnnError
 from xpnn.losses import (
     BinaryCrossEntropy,
@@ -234,9 +234,7 @@ def test_strided_input(backend: Any, row: Row) -> None:
     loss = row.make()
     expected = backend.to_host(loss.forward(backend.asarray(host), target))
     gradient = backend.to_host(loss.backward())
-    assert_close(
-        backend.to_host(loss.forward(backend.strided(host), target)), expected, "float32"
-    )
+    assert_close(backend.to_host(loss.forward(backend.strided(host), target)), expected, "float32")
     assert_close(backend.to_host(loss.backward()), gradient, "float32")
 
 
@@ -320,9 +318,7 @@ def test_batch_of_ignored_samples_is_zero(backend: Any, settings: dict[str, Any]
         backend.asarray(_numbers(SAMPLES, CLASSES)), backend.asarray(np.full(SAMPLES, -100))
     )
     assert backend.to_host(value) == 0.0
-    np.testing.assert_array_equal(
-        backend.to_host(loss.backward()), np.zeros((SAMPLES, CLASSES))
-    )
+    np.testing.assert_array_equal(backend.to_host(loss.backward()), np.zeros((SAMPLES, CLASSES)))
 
 
 @pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, {"class_weight": CLASS_WEIGHT}])
@@ -405,6 +401,18 @@ def test_one_loss_serves_several_dtypes_and_copies(backend: Any) -> None:
         assert_close(twin.forward(host, target), expected, "float64")
 
 
+def test_one_loss_serves_several_types_and_devices_of_a_library() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    for loss in (SoftmaxCrossEntropy(CLASS_WEIGHT), BinaryCrossEntropy(CLASS_WEIGHT)):
+        target = np.eye(CLASSES)[LABELS]
+        for dtype in (strict.float64, strict.float32):
+            for device in ("CPU_DEVICE", "device1"):
+                place = {"dtype": dtype, "device": strict.Device(device)}
+                input = strict.asarray(_numbers(SAMPLES, CLASSES), **place)
+                value = loss.forward(input, strict.asarray(target, **place))
+                assert value.dtype == loss.backward().dtype == dtype
+
+
 def test_settings_are_attributes() -> None:
     softmax = SoftmaxCrossEntropy(np.asarray([1, 2]), 0.5, np.int64(-1))
     assert (softmax.class_weight, softmax.label_smoothing) == ((1.0, 2.0), 0.5)
@@ -412,8 +420,11 @@ def test_settings_are_attributes() -> None:
     assert BinaryCrossEntropy([1, 2]).pos_weight == (1.0, 2.0)
     assert BinaryCrossEntropy(2).pos_weight == 2.0
     assert Huber(2).delta == 2.0
-    assert repr(Huber(2)) == "Huber(delta=2)"
-    assert repr(softmax) == "SoftmaxCrossEntropy((1.0, 2.0), 0.5, -1)"
+    assert repr(Huber(2)) == "Huber(delta=2.0)"
+    assert (
+        repr(softmax)
+        == "SoftmaxCrossEntropy(class_weight=(1.0, 2.0), label_smoothing=0.5, ignore_index=-1)"
+    )
     assert repr(BinaryCrossEntropy(2)) == "BinaryCrossEntropy(pos_weight=2.0)"
     assert repr(MeanSquaredError()) == "MeanSquaredError()"
 
@@ -469,7 +480,9 @@ def test_nothing_is_broadcast(
 
 
 def test_a_mismatch_names_both_shapes() -> None:
-    message = r"^BinaryCrossEntropy: expected targets of the output's shape \(4, 2\), got shape \(4,\)$"
+    message = (
+        r"^BinaryCrossEntropy: expected targets of the output's shape \(4, 2\), got shape \(4,\)$"
+    )
     with pytest.raises(ShapeError, match=message):
         BinaryCrossEntropy().forward(np.zeros((4, 2)), np.zeros(4))
 
@@ -552,14 +565,17 @@ def test_prepare_labels(shape: tuple[int | None, ...] | None) -> None:
     ],
 )
 def test_prepare_refuses_labels(labels: Any, received: str) -> None:
-    message = f"^SoftmaxCrossEntropy: expected labels that are whole numbers from 0 to 2, {received}$"
+    message = (
+        f"^SoftmaxCrossEntropy: expected labels that are whole numbers from 0 to 2, {received}$"
+    )
     with pytest.raises(DataError, match=message):
         SoftmaxCrossEntropy().prepare(np.asarray(labels), (None, 3))
 
 
 def test_prepare_refuses_labels_of_an_unknown_number_of_classes() -> None:
-    with pytest.raises(DataError, match=r"whole numbers from 0, got -2 in row 1"):
-        SoftmaxCrossEntropy().prepare(np.asarray([9, -2]), None)
+    for bad in (-2, 0.5, math.inf, math.nan):
+        with pytest.raises(DataError, match=rf"whole numbers from 0, got {bad}.* in row 1"):
+            SoftmaxCrossEntropy().prepare(np.asarray([9, bad]), None)
 
 
 def test_prepare_probabilities() -> None:

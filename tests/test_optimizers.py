@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import assert_close
 
+from tolerances import assert_close
 from xpnn.errors import ConfigurationError
 from xpnn.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import assert_close
 
+from tolerances import assert_close
 from xpnn.errors import ConfigurationError
 from xpnn.regularization import L1, L2, ElasticNet, Regularization
 
@@ -106,9 +106,9 @@ def test_settings_are_attributes() -> None:
 def test_the_base_class_leaves_the_work_to_others() -> None:
     penalty = Regularization(1.0)
     assert not penalty.elementwise
-    with pytest.raises(NotImplementedError, match="Regularization does not define forward"):
+    with pytest.raises(NotImplementedError, match=r"Regularization does not define forward"):
         penalty.forward(VALUES)
-    with pytest.raises(NotImplementedError, match="Regularization does not define backward"):
+    with pytest.raises(NotImplementedError, match=r"Regularization does not define backward"):
         penalty.backward(VALUES)
 
 
@@ -118,16 +118,18 @@ def test_bad_weights(weight: Any) -> None:
         message = rf"^{kind.__name__}: weight must be a number in \[0, inf\), got "
         with pytest.raises(ConfigurationError, match=message):
             kind(weight)
-    with pytest.raises(ConfigurationError, match="^ElasticNet: l1 must be"):
+    with pytest.raises(ConfigurationError, match=r"^ElasticNet: l1 must be"):
         ElasticNet(weight, 1.0)
-    with pytest.raises(ConfigurationError, match="^ElasticNet: l2 must be"):
+    with pytest.raises(ConfigurationError, match=r"^ElasticNet: l2 must be"):
         ElasticNet(1.0, weight)
 
 
 def test_bad_roles() -> None:
-    with pytest.raises(ConfigurationError, match="L2: unknown role 'weights': did you mean 'weight'"):
+    with pytest.raises(
+        ConfigurationError, match=r"L2: unknown role 'weights': did you mean 'weight'"
+    ):
         L2(1.0, {"weights"})
-    with pytest.raises(ConfigurationError, match="L1: roles must be a set of .*, got 'weight'"):
+    with pytest.raises(ConfigurationError, match=r"L1: roles must be a set of .*, got 'weight'"):
         L1(1.0, "weight")
-    with pytest.raises(ConfigurationError, match="ElasticNet: roles must be a set of .*, got 3"):
+    with pytest.raises(ConfigurationError, match=r"ElasticNet: roles must be a set of .*, got 3"):
         ElasticNet(1.0, 1.0, 3)

@@ -19,6 +19,7 @@ from .errors import (
     XpnnError,
 )
 from .history import History
+from .kernels import cuda as _cuda
 from .layers import (
     ELU,
     GELU,
@@ -61,6 +62,9 @@ from .schedules import (
 from .training import evaluate, fit, predict
 
 __version__ = "0.1.0"
+
+# The one room that imports from all floors hands the kernels down to those that must not.
+random.set_mask_maker("cupy", _cuda.mask)
 
 __all__ = [
     "ELU",

@@ -25,7 +25,9 @@ __all__ = [
     "device_scope",
     "erf",
     "from_host",
+    "full",
     "is_immutable",
+    "library_name",
     "logsumexp",
     "one_hot",
     "ones",
@@ -38,6 +40,12 @@ __all__ = [
 
 #: An array of any library that keeps the standard. The standard has no common base class.
 Array: TypeAlias = Any
+
+
+def library_name(array: Array) -> str:
+    """Name the library of an array, as `xpnn.backend` calls it: "numpy", "cupy", "torch", ..."""
+    name: str = array_namespace(array).__name__.removeprefix("array_api_compat.")
+    return name.partition(".")[0]
 
 
 def device_scope(like: Array) -> AbstractContextManager[Any]:
@@ -64,6 +72,13 @@ def ones(shape: int | tuple[int, ...], like: Array, dtype: Any = None) -> Array:
         return xp.ones(shape, dtype=dtype or like.dtype, device=device(like))
 
 
+def full(shape: int | tuple[int, ...], value: float, like: Array, dtype: Any = None) -> Array:
+    """Arrays of one value on the device of ``like``, with its dtype unless another is given."""
+    xp = array_namespace(like)
+    with device_scope(like):
+        return xp.full(shape, value, dtype=dtype or like.dtype, device=device(like))
+
+
 def arange(stop: int, like: Array, dtype: Any = None) -> Array:
     """0, 1, ..., stop - 1 on the device of ``like``, with its dtype unless another is given."""
     xp = array_namespace(like)
@@ -73,10 +88,10 @@ def arange(stop: int, like: Array, dtype: Any = None) -> Array:
 
 def from_host(array: Any, like: Array, dtype: Any = None) -> Array:
     """Bring a NumPy array to the library and device of ``like``, as ``dtype`` if one is given."""
-    # torch warns of arrays that it cannot write to; a copy is its own advice.
-    copy = True if is_torch_array(like) and not array.flags.writeable else None
-    xp = array_namespace(like)
-    return xp.asarray(array, dtype=dtype, device=device(like), copy=copy)
+    # torch warns of arrays that it cannot write to, and takes none that run backwards.
+    if is_torch_array(like) and (not array.flags.writeable or min(array.strides, default=0) < 0):
+        array = array.copy()
+    return array_namespace(like).asarray(array, dtype=dtype, device=device(like))
 
 
 def clip(x: Array, low: float | Array, high: float | Array) -> Array:
@@ -165,7 +180,7 @@ def erf(x: Array) -> Array:
     """
     xp = array_namespace(x)
     terms = 12 if x.dtype == xp.float32 else len(_ERFC_COEFFICIENTS)
-    magnitude = xp.abs(x)
+    magnitude = xp.minimum(xp.abs(x), 30.0)  # from there on erf is 1, and squares may overflow
     t = 3.0 / (3.0 + magnitude)
     # Clenshaw's recurrence.
     u = 4.0 * t - 2.0

@@ -19,7 +19,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ._standard import Array, array_namespace, from_host
+from ._standard import Array, array_namespace, from_host, library_name
 from .errors import BackendError, ConfigurationError, DataError, unknown
 
 __all__ = ["BACKENDS", "Backend", "backend", "backend_of", "to_host"]
@@ -102,7 +102,7 @@ class Backend:
         """Tell whether ``array`` is an array of this library on this device."""
         return (
             array_api_compat.is_array_api_obj(array)
-            and _library(array) == self.name
+            and library_name(array) == self.name
             and bool(array_api_compat.device(array) == self.device)
         )
 
@@ -126,7 +126,8 @@ class Backend:
             For complex numbers, text and objects.
         """
         if self.owns(value) and self.name != "numpy":
-            dtype = dtype or self._default_dtype(self._kind(value))
+            default = self._default_dtype(self._kind(value))
+            dtype = dtype or default
             return value if value.dtype == dtype else self.xp.astype(value, dtype)
         host = self.host_data(value)
         dtype = dtype or self._default_dtype(host.dtype.kind)
@@ -142,7 +143,7 @@ class Backend:
         BackendError
             For an array of a library other than NumPy.
         DataError
-            For complex numbers, text, objects and rows of unequal length.
+            For complex numbers, text, objects, rows of unequal length and masked values.
         """
         if array_api_compat.is_array_api_obj(value) and not isinstance(
             value, np.ndarray | np.generic
@@ -156,6 +157,9 @@ class Backend:
             raise DataError(f"expected rows of equal length: {error}") from error
         if array.dtype.kind not in "fiub":
             raise DataError(f"expected real numbers, got an array of dtype {array.dtype}")
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            # NumPy drops the mask and shows whatever lies beneath it.
+            raise DataError("expected numbers, got masked values: fill or remove them first")
         return array
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = None) -> Array:
@@ -234,12 +238,12 @@ def backend_of(array: Array) -> Backend:
     """Return the back end that an array lives on, with the array's type if it is a float."""
     xp = array_namespace(array)
     dtype = "float64" if array.dtype == xp.float64 else "float32"
-    return Backend(_library(array), xp, array_api_compat.device(array), dtype)
+    return Backend(library_name(array), xp, array_api_compat.device(array), dtype)
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """Copy an array of any library to NumPy. NumPy arrays are returned as they are."""
-    name = _library(array)
+    name = library_name(array)
     if name == "cupy":
         with array.device:
             return array.get()  # type: ignore[no-any-return]
@@ -252,12 +256,6 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     return np.asarray(array)
 
 
-def _library(array: Any) -> str:
-    """Name the library of an array."""
-    xp_name: str = array_namespace(array).__name__.removeprefix("array_api_compat.")
-    return xp_name.split(".")[0]
-
-
 def _numpy_dtype(dtype: Any) -> Any:
     """NumPy's type of the same name as a type of any library."""
     name = getattr(dtype, "__name__", None) or str(dtype)
@@ -268,15 +266,19 @@ def _import(name: str) -> Any:
     module, hint = BACKENDS[name]
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name == name:
-            raise BackendError(
-                f"back end {name!r} is not installed on this machine: {hint}"
-            ) from error
-        raise BackendError(f"back end {name!r} cannot be imported: {error}; {hint}") from error
-    except ImportError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise BackendError(f"back end {name!r} cannot be imported: {first_line}") from error
+    except Exception as error:  # a broken library may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            reason = "is not installed on this machine"
+        else:
+            causes = (error, error.__cause__) if error.__cause__ is not None else (error,)
+            reason = f"cannot be imported: {' '.join(map(_first_line, causes))}"
+        raise BackendError(f"back end {name!r} {reason}: {hint}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of a message that has words in it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)
 
 
 def _unknown_device(name: str, device: str, known: str) -> BackendError:
@@ -313,10 +315,11 @@ def _open_cupy(xp: Any, device: str | None) -> Any:
         elif driver // 1000 < needed:
             reason = (
                 f"the NVIDIA driver supports CUDA {driver // 1000}.{driver % 1000 // 10}, "
-                f"this CuPy needs CUDA {needed}: update the driver or install 'xpnn[cuda12]'"
+                f"this CuPy needs CUDA {needed}: update the driver"
+                + (" or install 'xpnn[cuda12]'" if needed > 12 else "")
             )
         else:
-            reason = str(error)
+            reason = _first_line(error)
         raise BackendError(f"no CUDA device can be used: {reason}") from error
     if index >= count:
         raise BackendError(f"there is no device 'cuda:{index}': this machine has {count}")
@@ -340,10 +343,9 @@ def _check_cupy(index: int) -> None:
             try:
                 result = float(run())
             except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise BackendError(
-                    f"CuPy sees device cuda:{index} but cannot {what}: {lines[0]} "
-                    f"Install the CUDA libraries: {hint}"
+                    f"CuPy sees device cuda:{index} but cannot {what}: "
+                    f"{_first_line(error).rstrip('.')}; install the CUDA libraries: {hint}"
                 ) from error
             if result != expected:
                 raise BackendError(f"device cuda:{index} failed to {what}: a wrong result")
@@ -368,13 +370,15 @@ def _open_torch(xp: Any, device: str | None) -> Any:
 def _open_jax(xp: Any, device: str | None) -> Any:
     import jax
 
-    if device is None:
-        return jax.devices()[0]
-    kind, index = ("cpu", 0) if device == "cpu" else ("gpu", _cuda_index("jax", device))
+    kind, index = None, 0
+    if device is not None:
+        kind, index = ("cpu", 0) if device == "cpu" else ("gpu", _cuda_index("jax", device))
     try:
         return jax.devices(kind)[index]
     except RuntimeError as error:
-        raise BackendError(f"jax has no device {device!r}: {error}") from error
+        raise BackendError(
+            f"jax has no device {device or 'at all'!r}: {_first_line(error)}"
+        ) from error
     except IndexError as error:
         raise BackendError(
             f"there is no device {device!r}: jax has {len(jax.devices(kind))} of them"
@@ -385,7 +389,9 @@ def _open_dpnp(xp: Any, device: str | None) -> Any:
     try:
         return xp.empty(0, device=device).device
     except Exception as error:  # SYCL's errors have no common base
-        raise BackendError(f"dpnp cannot use device {device or 'default'!r}: {error}") from error
+        raise BackendError(
+            f"dpnp cannot use device {device or 'default'!r}: {_first_line(error)}"
+        ) from error
 
 
 def _open_array_api_strict(xp: Any, device: str | None) -> Any:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from ._checks import checked_number
@@ -172,15 +170,17 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = os.fspath(path)
         self._file: IO[str] | None = None
 
     def on_train_begin(self, run: Run) -> None:
         """Open the file."""
-        self._file = self.path.open("w", encoding="utf-8", newline="")
+        self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
         """Write a row, below the names of the columns if it is the first."""
+        import csv  # not for those who write no log
+
         if self._file is None:
             return
         writer = csv.writer(self._file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from .layers.layer import Layer
 from .losses import Loss
 from .optimizers import SGD, Optimizer
 from .parameters import Parameters
-from .random import Stream
+from .random import Stream, fresh_seed
 from .regularization import Regularization
 from .schedules import Schedule
 from .summary import summarize
@@ -105,7 +104,7 @@ class Network:
             self.backend = backend
         else:
             self.backend = open_backend(backend, device, dtype)
-        self.seed = secrets.randbits(63) if seed is None else Stream(seed).seed
+        self.seed = fresh_seed() if seed is None else Stream(seed).seed
         self.steps = 0
         self.epochs = 0
         self.total_steps: int | None = None

@@ -55,20 +55,28 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._checks import checked_number
-from ._standard import Array, from_host
+from ._standard import Array, from_host, library_name
 from .errors import ConfigurationError
 
-__all__ = ["Stream", "drop_threshold", "keep_scale"]
+__all__ = ["MaskMaker", "Stream", "drop_threshold", "fresh_seed", "keep_scale", "set_mask_maker"]
 
 _HostArray: TypeAlias = np.ndarray[Any, Any]
 
 _LANE_VALUES = 1 << 16
+
+#: Makes a flat mask on the device of an array: (stream, threshold, count, start, like) -> array.
+MaskMaker: TypeAlias = Callable[["Stream", int, int, int, Array], Array]
+
+# By library. Filled by xpnn/__init__.py: kernels lie on a higher floor than this module.
+_mask_makers: dict[str, MaskMaker] = {}
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,8 @@ class Stream:
         Returns
         -------
         array
-            Booleans of ``shape``. 1 ns an element on the host; no synchronisation.
+            Booleans of ``shape``. 1 ns an element on the host. On CuPy a kernel makes the same
+            mask on the device; elsewhere it is copied there. No synchronisation.
 
         Raises
         ------
@@ -204,10 +213,12 @@ class Stream:
         True
         """
         shape = _shape("Stream.mask", shape)
-        threshold = drop_threshold(p)
-        # The integers of this stream, the shape, the threshold and the start determine the mask: a
-        # library that has Philox on its own device can answer from here, without the host.
-        keep = (self.bits(math.prod(shape), start) >= threshold).reshape(shape)
+        start = _unsigned("Stream.mask: start", start)
+        threshold, count = drop_threshold(p), math.prod(shape)
+        maker = None if like is None else _mask_makers.get(library_name(like))
+        if maker is not None:
+            return maker(self, threshold, count, start, like).reshape(shape)
+        keep = (self.bits(count, start) >= threshold).reshape(shape)
         return keep if like is None else from_host(keep, like=like)
 
     def uniform(
@@ -341,6 +352,32 @@ class Stream:
         counter = ((self.call << 64) + first - 1) % (1 << 256)
         generator = np.random.Philox(key=(self.stream << 64) + self.seed, counter=counter)
         return generator.random_raw(4 * count)
+
+
+def set_mask_maker(library: str, maker: MaskMaker) -> None:
+    """Let the masks for arrays of a library be made on their device.
+
+    Parameters
+    ----------
+    library : str
+        Name of a library as `xpnn.backend` has it, such as "cupy".
+    maker : callable
+        ``maker(stream, threshold, count, start, like)`` returns ``count`` booleans, 1-d, on the
+        device of ``like``: True where lane ``start + i`` of the stream is at least ``threshold``,
+        bit for bit as `Stream.mask` has it.
+    """
+    _mask_makers[library] = maker
+
+
+def fresh_seed() -> int:
+    """Return a seed from the entropy of the operating system.
+
+    Examples
+    --------
+    >>> Stream(fresh_seed()).seed < 2**64
+    True
+    """
+    return int.from_bytes(os.urandom(8), "little")
 
 
 def drop_threshold(p: float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from ._checks import checked_number, checked_roles
+from ._settings import represent
 from ._standard import Array, array_namespace, sign
 
 __all__ = ["L1", "L2", "ElasticNet", "Regularization"]
@@ -84,8 +85,7 @@ class Regularization:
         raise NotImplementedError(f"{type(self).__name__} does not define backward")
 
     def __repr__(self) -> str:
-        roles = "" if self.roles is None else f", roles={self.roles!r}"
-        return f"{type(self).__name__}({self.weight:g}{roles})"
+        return represent(self)
 
 
 class L2(Regularization):
@@ -232,13 +232,9 @@ class ElasticNet(Regularization):
         gradient += (self.weight * self.l1) * sign(param)
         return gradient
 
-    def __repr__(self) -> str:
-        roles = "" if self.roles is None else f", roles={self.roles!r}"
-        return f"ElasticNet({self.l1:g}, {self.l2:g}{roles})"
-
 
 def _sum_of_squares(param: Array) -> Array:
     """Sum the squares of all elements in one pass, without an array of squares."""
     xp = array_namespace(param)
     flat = xp.reshape(param, (-1,))
-    return xp.vecdot(flat, flat)
+    return xp.matmul(flat, flat)

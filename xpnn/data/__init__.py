@@ -1,6 +1,7 @@
 """Data on the host: loading it, checking it, cutting it in two, standardizing it.
 
-Everything here is NumPy. A network never sees these modules: it gets arrays.
+Everything here is NumPy. A network never sees these modules: it gets arrays. The readers are
+imported when they are first asked for, so that ``import xpnn`` stays quick.
 
 Examples
 --------
@@ -14,13 +15,18 @@ Examples
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .checks import check_finite, check_pair
-from .dataset import Dataset
-from .idx import read_idx
-from .loading import load, names
 from .splitting import split
-from .standardization import Standardization
-from .tables import read_csv
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+    from .idx import read_idx
+    from .loading import load, names
+    from .standardization import Standardization
+    from .tables import read_csv
 
 __all__ = [
     "Dataset",
@@ -33,3 +39,24 @@ __all__ = [
     "read_idx",
     "split",
 ]
+
+_HOMES = {
+    "Dataset": "dataset",
+    "Standardization": "standardization",
+    "load": "loading",
+    "names": "loading",
+    "read_csv": "tables",
+    "read_idx": "idx",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -146,7 +146,7 @@ def load_idx_folder(folder: Path) -> Dataset:
     if low < 0 or high > 0xFFFF:
         raise DataError(f"{folder}: labels from {low} to {high}; expected 0 to at most 65535")
     names = tuple(str(k) for k in range(high + 1))
-    return _idx_dataset(folder.name, arrays, names, "IDX files", folder)
+    return _idx_dataset(folder.resolve().name, arrays, names, "IDX files", folder)
 
 
 def find_idx_files(folder: Path) -> dict[str, Path]:

@@ -32,6 +32,8 @@ def load_own(
 ) -> Dataset:
     """Load what `text` names, relative to the folder `base`."""
     path = base / text
+    # Resolved, for '.' has no name; of a pair, the first file.
+    name = (base / text.split(",")[0]).resolve().stem
     feature_names = None
     if path.is_dir():
         has_arrays = any(path.glob("*.npy"))
@@ -57,7 +59,7 @@ def load_own(
             raise ConfigurationError(f"{text}: say which column is the target: target=...")
         x, y, feature_names = read_csv(path, target, task, header)
         arrays = {"x": x, "y": y}
-    return _dataset(text, path.stem, arrays, feature_names, test_fraction, seed, task)
+    return _dataset(text, name, arrays, feature_names, test_fraction, seed, task)
 
 
 def _dataset(
@@ -95,7 +97,7 @@ def _dataset(
         y_train, y_test = y[: len(x_train)], y[len(x_train) :]
     images = x_train.ndim > 2 or x_train.dtype == np.uint8
     return Dataset(
-        name=name.split(",")[0],
+        name=name,
         x_train=x_train,
         y_train=y_train,
         x_test=x_test,

@@ -28,7 +28,8 @@ def split(
 
     The second part has ``floor(n * fraction + 1/2)`` rows, at least 1 and at most n - 1.
     With `stratify`, each class gives it its share, to within one row, and keeps at least
-    one row in the first. Equal seeds give equal parts on every machine.
+    one row in the first, so that many classes of one row can make the second part smaller.
+    Equal seeds give equal parts on every machine.
 
     Parameters
     ----------
@@ -99,10 +100,10 @@ def split(
 def _shares(sizes: NDArray[np.int64], wanted: int) -> list[int]:
     """Share `wanted` rows among classes by largest remainder; each class keeps one row."""
     rows = int(sizes.sum())
-    # Integers throughout, so that no rounding can differ between machines.
+    # Integers throughout, so that no rounding can differ between machines. As wanted < rows, a
+    # share without its remainder is less than the class.
     shares = [int(size) * wanted // rows for size in sizes]
     remainders = [int(size) * wanted % rows for size in sizes]
-    shares = [min(share, int(size) - 1) for share, size in zip(shares, sizes, strict=True)]
     missing = wanted - sum(shares)
     by_remainder = sorted(range(len(shares)), key=lambda k: (-remainders[k], k))
     for k in by_remainder:

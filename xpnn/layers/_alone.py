@@ -5,10 +5,8 @@ It then behaves like layer 0 of a network of its own seed.
 
 from __future__ import annotations
 
-import secrets
-
 from .._standard import Array, from_host
-from ..random import Stream
+from ..random import Stream, fresh_seed
 from .layer import Layer
 
 __all__ = ["build_alone", "mask_stream"]
@@ -30,4 +28,4 @@ def mask_stream(seed: int | None) -> Stream:
 
 
 def _seed(seed: int | None) -> int:
-    return secrets.randbits(64) if seed is None else seed
+    return fresh_seed() if seed is None else seed

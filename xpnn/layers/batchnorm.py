@@ -62,7 +62,7 @@ class BatchNorm(Layer):
     one of 0.9 here.) A batch of one row has variance 0, so in training its output is beta.
 
     Cost in FLOPs an element: 6 forward, 9 backward. The cache keeps ``input - mean``, as large as
-    the input, and ``inverse``.
+    the input, ``inverse``, and its product with gamma.
 
     Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and the gradients of
     section 3. The paper takes N / (N - 1) times the mean variance of many batches in the test
@@ -122,21 +122,21 @@ class BatchNorm(Layer):
         else:
             centered = input - self.buffers["running_mean"]
             variance = self.buffers["running_var"]
-        inverse = 1.0 / xp.sqrt(variance + self.epsilon)
+        inverse = (variance + self.epsilon) ** -0.5
         # The factors of a column are multiplied first: one pass over the batch less.
-        output = centered * (self.params["gamma"] * inverse)
+        scale = self.params["gamma"] * inverse
+        output = centered * scale
         output += self.params["beta"]
-        self.cache = {"centered": centered, "inverse": inverse, "mode": self.mode}
+        self.cache = {"centered": centered, "inverse": inverse, "scale": scale, "mode": self.mode}
         return output
 
     def backward(self, dout: Array) -> Array:
         """Return the gradient of the input, and write those of gamma and beta."""
-        centered, inverse = self.saved("centered"), self.saved("inverse")
+        centered, inverse, scale = (self.saved(name) for name in ("centered", "inverse", "scale"))
         xp = array_namespace(dout)
         dgamma = xp.sum(dout * centered, axis=0) * inverse
         dbeta = xp.sum(dout, axis=0)
         self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
-        scale = self.params["gamma"] * inverse
         if self.saved("mode") == "test":
             return dout * scale
         n = dout.shape[0]
@@ -149,5 +149,7 @@ class BatchNorm(Layer):
 
     def _average(self, name: str, value: Array) -> None:
         """Move a running average towards the value of the batch."""
-        kept = self.momentum * self.buffers[name]
-        self.buffers[name] = kept + (1.0 - self.momentum) * value
+        average = self.buffers[name]  # the layer's own: changed in place where the library can
+        average *= self.momentum
+        average += (1.0 - self.momentum) * value
+        self.buffers[name] = average

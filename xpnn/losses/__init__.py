@@ -4,6 +4,8 @@ Every loss is a mean over the samples of the batch, weighted if the samples have
 `Loss.backward` returns the gradient of exactly the number that `Loss.forward` returned.
 """
 
+from __future__ import annotations
+
 from .binary_cross_entropy import BinaryCrossEntropy
 from .loss import Loss
 from .regression import Huber, MeanAbsoluteError, MeanSquaredError

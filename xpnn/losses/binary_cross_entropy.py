@@ -123,6 +123,3 @@ class BinaryCrossEntropy(ElementwiseLoss):
                 f"as pos_weight has numbers, got an output of shape {tuple(input.shape)}"
             )
         return self._constant.like(input)
-
-    def __repr__(self) -> str:
-        return f"BinaryCrossEntropy(pos_weight={self.pos_weight})"

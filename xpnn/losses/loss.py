@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._settings import represent
 from .._standard import Array
 from ..errors import XpnnError
 
@@ -125,4 +126,4 @@ class Loss:
             ) from None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return represent(self)

@@ -154,6 +154,3 @@ class Huber(ElementwiseLoss):
     def slope(self) -> Array:
         """Return ``clip(d, -delta, delta)``."""
         return clip(self.saved("difference"), -self.delta, self.delta)
-
-    def __repr__(self) -> str:
-        return f"Huber(delta={self.delta:g})"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._checks import checked_number, checked_numbers
-from .._standard import Array, arange, array_namespace, ones
+from .._standard import Array, arange, array_namespace, full, ones
 from ..errors import ConfigurationError, DataError, ShapeError
 from .loss import Loss
 from .targets import (
@@ -140,10 +140,11 @@ class SoftmaxCrossEntropy(Loss):
         if not labelled:
             goal = self._spread_probabilities(input, target, sample_weight)
         else:
-            labels, valid, weight, share = self._weigh_labels(input, target, sample_weight)
+            labels, weight, share = self._weigh_labels(input, target, sample_weight)
             if not self.label_smoothing:
                 # Picking the label's logit, not multiplying by zeros: a logit may be -inf.
-                picked = xp.take_along_axis(logits, xp.where(valid, labels, 0)[:, None], axis=1)
+                classes = (labels % logits.shape[1])[:, None]  # of no class, too: within bounds
+                picked = xp.take_along_axis(logits, classes, axis=1)
                 self.cache |= {
                     "ratio": weight[:, None] / total,
                     "labels": labels,
@@ -222,20 +223,24 @@ class SoftmaxCrossEntropy(Loss):
 
     def _weigh_labels(
         self, input: Array, target: Array, sample_weight: Array | None
-    ) -> tuple[Array, Array, Array, Array]:
-        """Return labels, which are valid, and weights over the divisor: of labels, of samples."""
+    ) -> tuple[Array, Array, Array]:
+        """Return labels, and weights over the divisor: of labels and of samples, NaN if invalid."""
         xp = array_namespace(input)
         samples, classes = input.shape
         labels, valid = class_labels(target, classes)
+        if sample_weight is None and self.class_weight is None and self.ignore_index is None:
+            weight = xp.where(valid, full((), 1.0 / max(samples, 1), like=input), math.nan)
+            return labels, weight, weight
         share = ones((samples,), like=input) if sample_weight is None else sample_weight
         share = xp.where(valid, share, math.nan)
         if self.ignore_index is not None:
             share = xp.where(labels == self.ignore_index, 0.0, share)
-        weight = share
-        if self.class_weight is not None:
-            weight = share * xp.take(self._constant.like(input), xp.where(valid, labels, 0))
+        if self.class_weight is None:
+            share = share * reciprocal(xp.sum(share))
+            return labels, share, share
+        weight = share * xp.take(self._constant.like(input), labels % classes)
         scale = reciprocal(xp.sum(weight))
-        return labels, valid, weight * scale, share * scale
+        return labels, weight * scale, share * scale
 
     def _smooth_labels(self, labels: Array, weight: Array, share: Array, logits: Array) -> Array:
         """Return the smoothed target distributions, (N, K), times all weights."""
@@ -264,10 +269,6 @@ class SoftmaxCrossEntropy(Loss):
         else:
             goal *= (sample_weight * reciprocal(xp.sum(sample_weight)))[:, None]
         return goal
-
-    def __repr__(self) -> str:
-        settings = f"{self.class_weight}, {self.label_smoothing:g}, {self.ignore_index}"
-        return f"SoftmaxCrossEntropy({settings})"
 
 
 def _spread(labels: Array, weight: Array, classes: int) -> Array:

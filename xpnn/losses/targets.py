@@ -71,12 +71,12 @@ def class_labels(target: Array, classes: int) -> tuple[Array, Array]:
     index_dtype = xp.__array_namespace_info__().default_dtypes(device=device(given))["indexing"]
     if not xp.isdtype(given.dtype, "real floating"):
         labels = given if given.dtype == index_dtype else xp.astype(given, index_dtype)
-        return labels, xp.logical_and(labels >= 0, labels < classes)
+        return labels, labels % classes == labels
     # NaN and what no integer can hold have no defined cast.
     tame = xp.where(xp.abs(given) < 2.0**31, given, -0.5)
     labels = xp.astype(tame, index_dtype)
     whole = xp.astype(labels, given.dtype) == tame
-    return labels, xp.logical_and(whole, xp.logical_and(labels >= 0, labels < classes))
+    return labels, xp.logical_and(whole, labels % classes == labels)
 
 
 def aligned_target(owner: str, input: Array, target: Array) -> Array:

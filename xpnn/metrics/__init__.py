@@ -34,7 +34,7 @@ def get(metric: str | Metric) -> Metric:
     Examples
     --------
     >>> get("top3")
-    TopK(3)
+    TopK(k=3)
     """
     if isinstance(metric, Metric):
         return metric

@@ -126,9 +126,6 @@ class TopK(_Hits):
         right = xp.logical_and(valid, rank < self.k)
         return xp.astype(right, output.dtype), counts
 
-    def __repr__(self) -> str:
-        return f"TopK({self.k})"
-
 
 def _columns(owner: str, output: Array) -> Array:
     if output.ndim != 2 or output.shape[1] < 2:

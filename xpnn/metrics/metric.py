@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .._settings import represent
 from .._standard import Array, array_namespace, ones
 from ..errors import DataError, ShapeError
 from ..losses.targets import checked_weight
@@ -84,7 +85,7 @@ class Metric:
         raise NotImplementedError(f"{type(self).__name__} does not define combine")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return represent(self)
 
 
 class Mean(Metric):

@@ -4,6 +4,8 @@ An optimizer holds settings only. Parameters, gradients and the optimizer's stat
 that the network owns and passes in, so that one update is a few passes over whole vectors.
 """
 
+from __future__ import annotations
+
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .optimizer import Optimizer

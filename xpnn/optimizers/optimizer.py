@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .._checks import checked_number, checked_roles
+from .._settings import represent
 from .._standard import Array, array_namespace, clip, scale_slices, zeros
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(lr={self.lr!r})"
+        return represent(self)
 
 
 def _bound(owner: str, name: str, value: float | None) -> float | None:
@@ -178,5 +179,5 @@ def _bound(owner: str, name: str, value: float | None) -> float | None:
 def _clip_norm(grads: Array, limit: float) -> Array:
     """Shrink a vector to a norm of at most ``limit``: no division by zero, no look at the norm."""
     xp = array_namespace(grads)
-    norm = xp.sqrt(xp.vecdot(grads, grads))
+    norm = xp.sqrt(xp.matmul(grads, grads))
     return grads * (limit / xp.maximum(norm, limit))
