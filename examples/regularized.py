@@ -2,7 +2,7 @@
 
 Two networks learn handwritten digits from 300 images only: 64-128-128-10 with ReLU, and the same
 with BatchNorm after, Dropout behind and an L2 penalty on every matrix of weights. Both learn
-their 300 images by heart. The 360 images of the test part tell them apart.
+their 300 images by heart. The 359 images of the test part tell them apart.
 
     python examples/regularized.py
 

@@ -177,7 +177,9 @@ def test_what_is_here_already_is_not_copied(backend):
     assert plain.asarray(plain.asarray([1.0], dtype=double)).dtype == plain.xp.float32
 
 
-@given(arrays(st.sampled_from(["<f8", ">f4", "<i4", "u1", "?"]), st.tuples(*[st.integers(0, 4)] * 2)))
+@given(
+    arrays(st.sampled_from(["<f8", ">f4", "<i4", "u1", "?"]), st.tuples(*[st.integers(0, 4)] * 2))
+)
 def test_round_trip_of_any_array(host):
     plain = open_backend("numpy", dtype="float64")
     before = host.copy()
@@ -231,12 +233,13 @@ def test_complex_arrays_of_the_library_itself_are_refused(backend):
     with plain.scope():
         array = plain.xp.zeros(2, dtype=plain.xp.complex64, device=plain.device)
     for dtype in (None, plain.float_dtype):
-        with pytest.raises(DataError, match="expected real numbers, got .*complex64"):
+        with pytest.raises(DataError, match=r"expected real numbers, got .*complex64"):
             plain.asarray(array, dtype=dtype)
 
 
 def test_arrays_of_another_library_are_refused(backend):
     plain = backend.plain
+    pytest.importorskip("array_api_strict")
     other = open_backend("numpy" if backend.library != "numpy" else "array_api_strict")
     array = other.asarray([1.0])
     assert not plain.owns(array)

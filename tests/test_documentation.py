@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import doctest
-import importlib
-import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
-import xpnn
+import modules
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -19,10 +17,9 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 def docstring_examples() -> list[doctest.DocTest]:
     """All docstrings of the package that hold an example."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    names = [module.name for module in pkgutil.walk_packages(xpnn.__path__, "xpnn.")]
     found = []
-    for name in ["xpnn", *(n for n in names if not n.endswith("__main__"))]:
-        found += finder.find(importlib.import_module(name), name)
+    for name, module in modules.importable().items():
+        found += finder.find(module, name)
     return [test for test in found if test.examples]
 
 

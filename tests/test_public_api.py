@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import inspect
 import os
 import pkgutil
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import modules
 import xpnn
 
 ROOT = Path(__file__).parents[1]
@@ -46,13 +47,13 @@ def run_python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-def public_modules() -> list[str]:
-    """List the modules that a user may import: no part of the name begins with an underscore."""
-    names = [module.name for module in pkgutil.walk_packages(xpnn.__path__, "xpnn.")]
-    return ["xpnn", *(n for n in names if not any(p.startswith("_") for p in n.split(".")))]
-
-
-MODULES = public_modules()
+#: All modules that a user may import: no part of the name begins with an underscore.
+MODULES = {
+    name: module
+    for name, module in modules.importable().items()
+    if not any(part.startswith("_") for part in name.split("."))
+}
+each_module = pytest.mark.parametrize("name", MODULES)
 
 
 def public_members(owner: types.ModuleType | type) -> dict[str, object]:
@@ -90,10 +91,9 @@ def test_import_is_quiet():
 
 def test_version_is_the_one_of_the_distribution():
     assert xpnn.__version__.split(".")[:1] == ["0"]
-    metadata = importlib.import_module("importlib.metadata")
     try:
-        installed = metadata.version("xpnn")
-    except metadata.PackageNotFoundError:
+        installed = importlib.metadata.version("xpnn")
+    except importlib.metadata.PackageNotFoundError:
         pytest.skip("xpnn is not installed: the tests run from the source tree")
     assert installed == xpnn.__version__
 
@@ -116,18 +116,18 @@ def test_top_level_offers_what_its_all_lists():
     assert set(xpnn.__all__) <= set(vars(xpnn)), "a name in __all__ does not exist"
 
 
-@pytest.mark.parametrize("name", MODULES)
+@each_module
 def test_all_is_complete_and_true(name):
-    module = importlib.import_module(name)
+    module = MODULES[name]
     listed = list(module.__all__)
     assert len(set(listed)) == len(listed)
     assert [entry for entry in listed if not hasattr(module, entry)] == []
     assert set(public_members(module)) - set(listed) == set()
 
 
-@pytest.mark.parametrize("name", MODULES)
+@each_module
 def test_public_names_have_docstrings(name):
-    module = importlib.import_module(name)
+    module = MODULES[name]
     missing = [] if module.__doc__ else [name]
     for member_name, member in public_members(module).items():
         if not inspect.getdoc(member):
@@ -145,7 +145,7 @@ def exported_classes(*rooms: str) -> list[type]:
     """The classes that some rooms list in `__all__`."""
     classes = {}
     for room in rooms:
-        module = importlib.import_module(f"xpnn.{room}")
+        module = MODULES[f"xpnn.{room}"]
         members = {name: getattr(module, name) for name in module.__all__}
         classes |= {n: value for n, value in members.items() if isinstance(value, type)}
     return list(classes.values())

@@ -1,4 +1,4 @@
-"""What `xpnn._standard` adds to the array API standard: values, dtypes, devices, no side effects."""
+"""What `xpnn._standard` adds to the array API standard: values, dtypes and devices."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_from_host_takes_any_memory_layout(kind, backend):
 
 
 def test_from_host_of_a_locked_array_gives_one_of_its_own():
-    """torch would share memory that nobody may write to, and warn of it."""
+    """It would share memory that nobody may write to, and warn of it."""
     torch = pytest.importorskip("torch")
     host = host_arrays()["read-only"]
     array = _standard.from_host(host, like=torch.zeros(1))

@@ -15,6 +15,7 @@ from .errors import (
     ConfigurationError,
     DataError,
     DivergenceError,
+    OutOfMemoryError,
     ShapeError,
     XpnnError,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "Network",
     "OneCycle",
     "Optimizer",
+    "OutOfMemoryError",
     "Progress",
     "RMSprop",
     "ReLU",

@@ -11,7 +11,7 @@ import functools
 import importlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,14 @@ import array_api_compat
 import numpy as np
 
 from ._standard import Array, array_namespace, from_host, library_name
-from .errors import BackendError, ConfigurationError, DataError, unknown
+from .errors import (
+    BackendError,
+    ConfigurationError,
+    DataError,
+    OutOfMemoryError,
+    readable_bytes,
+    unknown,
+)
 
 __all__ = ["BACKENDS", "Backend", "backend", "backend_of", "to_host"]
 
@@ -95,8 +102,28 @@ class Backend:
         )
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Make the device the current one (CuPy); does nothing on other libraries."""
-        return self.device if self.name == "cupy" else contextlib.nullcontext()
+        """Make the device the current one (CuPy); does nothing on other libraries.
+
+        Within it, a device without memory is an OutOfMemoryError.
+        """
+        return _cupy_scope(self.device) if self.name == "cupy" else contextlib.nullcontext()
+
+    def free_memory(self) -> int | None:
+        """Return how many bytes of the device are free (CuPy); None where nobody says."""
+        return _cupy_memory(self.device)[0] if self.name == "cupy" else None
+
+    def reserve(self, size: int) -> None:
+        """Make sure that ``size`` bytes can be had (CuPy): what follows must not stop half-way.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If they cannot, within `scope`.
+        """
+        if self.name == "cupy":
+            import cupy
+
+            cupy.cuda.alloc(size)  # goes back to CuPy's pool at once, and stays there
 
     def owns(self, array: Any) -> bool:
         """Tell whether ``array`` is an array of this library on this device."""
@@ -327,6 +354,38 @@ def _open_cupy(xp: Any, device: str | None) -> Any:
     return cupy.cuda.Device(index)
 
 
+@contextlib.contextmanager
+def _cupy_scope(device: Any) -> Iterator[None]:
+    import cupy
+
+    try:
+        with device:
+            yield
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        asked = re.search(r"allocating ([\d,]+) bytes", str(error))
+        wanted = readable_bytes(int(asked[1].replace(",", ""))) if asked else "more"
+        free, used, total = map(readable_bytes, _cupy_memory(device))
+        raise OutOfMemoryError(
+            f"device cuda:{device.id} is out of memory: {wanted} wanted, {free} free, {used} in use "
+            f"here, {total} in all. Try a smaller batch_size, a smaller network, or resident=False, "
+            "which leaves the data on the host"
+        ) from error
+
+
+def _cupy_memory(device: Any) -> tuple[int, int, int]:
+    """Return how many bytes can be had on a device, are in use by CuPy, and are there in all."""
+    import cupy
+
+    with device:
+        pool = cupy.get_default_memory_pool()
+        free, total = cupy.cuda.runtime.memGetInfo()
+        free += pool.free_bytes()
+        limit = pool.get_limit()
+        if limit:
+            free, total = min(free, limit - pool.used_bytes()), min(total, limit)
+        return free, pool.used_bytes(), total
+
+
 @functools.cache
 def _check_cupy(index: int) -> None:
     """Compile one kernel and make one product: the libraries that CuPy's wheels leave out."""
@@ -376,9 +435,8 @@ def _open_jax(xp: Any, device: str | None) -> Any:
     try:
         return jax.devices(kind)[index]
     except RuntimeError as error:
-        raise BackendError(
-            f"jax has no device {device or 'at all'!r}: {_first_line(error)}"
-        ) from error
+        asked = "" if device is None else f" {device!r}"
+        raise BackendError(f"jax has no device{asked}: {_first_line(error)}") from error
     except IndexError as error:
         raise BackendError(
             f"there is no device {device!r}: jax has {len(jax.devices(kind))} of them"

@@ -22,8 +22,10 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DivergenceError",
+    "OutOfMemoryError",
     "ShapeError",
     "XpnnError",
+    "readable_bytes",
     "unknown",
 ]
 
@@ -46,6 +48,10 @@ class ConfigurationError(XpnnError, ValueError):
 
 class BackendError(XpnnError, RuntimeError):
     """An array library or a device cannot be used, or an array belongs to another one."""
+
+
+class OutOfMemoryError(BackendError, MemoryError):
+    """A device has too little memory for what was asked of it. The network is as it was before."""
 
 
 class DivergenceError(XpnnError, ArithmeticError):
@@ -72,6 +78,21 @@ class CheckpointError(XpnnError):
     """A model file cannot be written, or is damaged, foreign or refused."""
 
 
+def readable_bytes(count: float) -> str:
+    """Write a number of bytes as people do.
+
+    Examples
+    --------
+    >>> readable_bytes(1000), readable_bytes(3 * 2**20)
+    ('1000 bytes', '3.0 MiB')
+    """
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Say that a name is unknown, the nearest that is known, and all that are.
 
@@ -81,6 +102,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     unknown optimizer 'adm': did you mean 'adam'? Known: adam, sgd
     """
     choices = sorted(known)
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    question = f"did you mean {near[0]!r}? " if near else ""
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    question = f"did you mean {folded[near[0]]!r}? " if near else ""
     return f"unknown {kind} {name!r}: {question}Known: {', '.join(choices)}"

@@ -23,6 +23,10 @@ from .summary import summarize
 
 __all__ = ["Network", "Sequential"]
 
+#: Vectors as long as all parameters that an optimizer with clipping has at a time, besides its
+#: state.
+_OPTIMIZER_TEMPORARIES = 3
+
 
 class Network:
     """A network of layers with a loss: the base class.
@@ -149,7 +153,7 @@ class Network:
         """The flat vectors. Asking for them draws the parameters that are still missing."""
         layers = dict(self.named_layers())
         known = self._parameters
-        if known is not None and not known.grown and known.layers == layers:
+        if known is not None and not known.outdated and known.layers == layers:
             known.sync()
             return known
         if known is not None and self.optimizer_state:
@@ -189,17 +193,23 @@ class Network:
             else open_backend(backend, device, self.backend.dtype)
         )
         source = self.backend
-        for layer in parameters.layers.values():
-            layer.cache.clear()
-            layer.params = {name: source.to_host(value) for name, value in layer.params.items()}
-            layer.buffers = {name: source.to_host(value) for name, value in layer.buffers.items()}
-        with target.scope():
-            self.optimizer_state = {
-                name: target.asarray(source.to_host(value), dtype=target.float_dtype)
-                for name, value in self.optimizer_state.items()
-            }
-            self._parameters = Parameters(parameters.layers, target)
-        self.backend = target
+        here = [(layer, layer.params, layer.buffers) for layer in parameters.layers.values()]
+        try:
+            for layer, params, buffers in here:
+                layer.cache.clear()
+                layer.params = {name: source.to_host(value) for name, value in params.items()}
+                layer.buffers = {name: source.to_host(value) for name, value in buffers.items()}
+            with target.scope():
+                state = {
+                    name: target.asarray(source.to_host(value), dtype=target.float_dtype)
+                    for name, value in self.optimizer_state.items()
+                }
+                moved = Parameters(parameters.layers, target)
+        except BaseException:  # such as too little memory there: stay here
+            for layer, params, buffers in here:
+                layer.params, layer.buffers = params, buffers
+            raise
+        self.backend, self.optimizer_state, self._parameters = target, state, moved
         self._healthy = None
         return self
 
@@ -243,8 +253,9 @@ class Network:
             try:
                 return self._train(parameters, input, target, sample_weight)
             except BaseException:
-                # A batch that turns out to be wrong half-way leaves no trace.
+                # A batch that turns out to be wrong or too large half-way leaves no trace.
                 parameters.buffers.array = buffers
+                self._forget(parameters)
                 raise
 
     def _train(
@@ -255,7 +266,7 @@ class Network:
         target = self.prepare_target(target, tuple(output.shape))
         loss = self._loss(output, target, sample_weight)
         self.backward(self.loss.backward())
-        if parameters.grown:  # a layer made its parameters in its first forward pass
+        if parameters.outdated:  # a layer made its parameters in its first forward pass
             written = {key: dict(layer.grads) for key, layer in parameters.layers.items()}
             parameters = self.parameters
             for key, layer in parameters.layers.items():
@@ -285,12 +296,10 @@ class Network:
             parts = parameters.parts(regularization.roles)
             slices = [slice(part.start, part.stop) for part in parts]
             pieces = [reshape(values[s], p.shape) for s, p in zip(slices, parts, strict=True)]
-        penalty: Any = 0.0
-        addends = []
-        for piece in pieces:
-            penalty = penalty + regularization.forward(piece)
-            addends.append(reshape(regularization.backward(piece), (-1,)))
-        return penalty, add_to_slices(grads, slices, addends)
+        penalties: list[Any] = [regularization.forward(piece) for piece in pieces]
+        addends = [reshape(regularization.backward(piece), (-1,)) for piece in pieces]
+        grads = add_to_slices(grads, slices, addends)
+        return sum(penalties[1:], start=penalties[0]) if penalties else 0.0, grads
 
     def _update(self, parameters: Parameters, grads: Array, loss: Array) -> Array:
         """Update the parameters if loss and gradients are finite; return the loss."""
@@ -301,6 +310,7 @@ class Network:
             self.optimizer_state = self.optimizer.init(values)
         # One number that is finite only if the loss and every gradient are.
         witness = loss + xp.sum(grads)
+        healthy = None
         if self.backend.synchronous:
             if not math.isfinite(float(witness)):
                 raise self.divergence(float(loss), self.steps, lr)
@@ -308,16 +318,19 @@ class Network:
             healthy = xp.isfinite(witness)
             if self._healthy is not None:
                 healthy = xp.logical_and(healthy, self._healthy)
-            self._healthy = healthy
             # Without a look at the number: a rate of zero, and nothing that is not finite.
             lr = xp.where(healthy, lr, xp.zeros_like(witness))
             grads = xp.where(healthy, grads, 0.0)
             loss = xp.where(healthy, loss, math.nan)
         decay = parameters.slices(self.optimizer.decay_roles) if self.optimizer.weight_decay else []
+        # In place from here on, so the temporaries of the optimizers must not find memory short.
+        itemsize = 8 if self.backend.dtype == "float64" else 4
+        self.backend.reserve(_OPTIMIZER_TEMPORARIES * itemsize * (math.prod(values.shape) + 1024))
         parameters.values.array, self.optimizer_state = self.optimizer.step(
             values, grads, self.optimizer_state, self.steps + 1, lr, decay
         )
         self.steps += 1
+        self._healthy = healthy
         return loss
 
     def divergence(self, loss: float, step: int, lr: float) -> DivergenceError:
@@ -334,12 +347,12 @@ class Network:
     def eval(self, input: Any) -> Array:
         """Return the output in test mode, as an array of the network's back end."""
         parameters = self.parameters
-        with self.backend.scope():
-            self._enter("test", parameters)
-            output = self.forward(self.prepare_input(input))
-        for layer in parameters.layers.values():
-            layer.cache.clear()
-        return output
+        try:
+            with self.backend.scope():
+                self._enter("test", parameters)
+                return self.forward(self.prepare_input(input))
+        finally:
+            self._forget(parameters)
 
     def prepare_input(self, input: Any) -> Array:
         """Bring a batch to the network's back end and type, and check its shape."""
@@ -382,6 +395,12 @@ class Network:
         for layer in parameters.layers.values():
             layer.mode = mode
             layer.step = self.steps
+
+    def _forget(self, parameters: Parameters) -> None:
+        """Drop what a forward pass has left behind."""
+        for layer in parameters.layers.values():
+            layer.cache.clear()
+        self.loss.cache.clear()
 
     # ---------------------------------------------------------------- looking at it
 

@@ -10,9 +10,11 @@ memory; on an immutable library (JAX) the dictionaries hold fresh slices after e
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from ._checks import ROLES
 from ._standard import Array, is_immutable
@@ -48,8 +50,15 @@ class Parts(dict[str, Array]):
     """A layer's dictionary whose arrays are parts of a `FlatVector`.
 
     Assigning to an entry writes into the vector. A name that the vector does not have is kept
-    and remembered, so that the network can lay its vectors out anew.
+    and remembered, as is one that is taken away, so that the network can lay its vectors out anew.
     """
+
+    # Those of `dict` would go past `__setitem__` and `__delitem__`.
+    update = MutableMapping.update
+    setdefault = MutableMapping.setdefault
+    pop = MutableMapping.pop
+    popitem = MutableMapping.popitem
+    clear = MutableMapping.clear
 
     def __init__(self, vector: FlatVector, parts: Iterable[Part], owner: str) -> None:
         super().__init__()
@@ -60,32 +69,49 @@ class Parts(dict[str, Array]):
 
     def refresh(self) -> None:
         """Take the shaped parts out of the vector."""
-        xp = self.vector.backend.xp
-        for name, part in self.parts.items():
-            piece = xp.reshape(self.vector.array[part.start : part.stop], part.shape)
-            super().__setitem__(name, piece)
+        for name in self.parts:
+            self._show(name)
+
+    def _show(self, name: str) -> Array:
+        part, vector = self.parts[name], self.vector
+        piece = vector.backend.xp.reshape(vector.array[part.start : part.stop], part.shape)
+        super().__setitem__(name, piece)
+        return piece
 
     def __setitem__(self, name: str, value: Any) -> None:
         part = self.parts.get(name)
         if part is None:
             super().__setitem__(name, value)
-            self.vector.grown = True
+            self.vector.outdated = True
             return
-        current = self[name]
+        current = self[name] if name in self else self._show(name)
         if value is current:
             return
-        if type(value) is not type(current) or value.dtype != current.dtype:
+        if (
+            type(value) is not type(current)
+            or value.dtype != current.dtype
+            or value.device != current.device
+        ):
             backend = self.vector.backend
             value = backend.asarray(value, dtype=backend.float_dtype)
         if value.shape != part.shape:
             raise ShapeError(
-                f"{self.owner}: {name!r} has shape {part.shape}, got an array of {value.shape}"
+                f"{self.owner}: {name!r} has shape {part.shape}, "
+                f"got an array of shape {tuple(value.shape)}"
             )
         if self.vector.immutable:
             super().__setitem__(name, value)
             self.vector.stale = True
         else:
             current[...] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self.vector.outdated = True
+
+    def __ior__(self, other: Any) -> Parts:  # type: ignore[override, misc]
+        self.update(other)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy stands on its own: views would lose their vector.
@@ -106,7 +132,7 @@ class FlatVector:
         self._array = backend.zeros(parts[-1].stop if parts else 0)
         self.immutable = is_immutable(self._array)
         self.stale = False  # entries were assigned that the vector has not seen (immutable only)
-        self.grown = False  # a dictionary got a name that the vector does not have
+        self.outdated = False  # a dictionary has got a new name, or has lost one
 
     def show(self, layer: str, owner: str) -> Parts:
         """Make the dictionary of a layer."""
@@ -119,8 +145,18 @@ class FlatVector:
         """The whole vector. Assign to it after changing it, even if it was changed in place."""
         if self.stale:
             xp = self.backend.xp
-            shown = {view.parts[name].key: view[name] for view in self.views for name in view.parts}
-            pieces = [xp.reshape(shown[part.key], (-1,)) for part in self.parts]
+            shown = {
+                part.key: view[name]
+                for view in self.views
+                for name, part in view.parts.items()
+                if name in view
+            }
+            pieces = [
+                xp.reshape(shown[part.key], (-1,))
+                if part.key in shown
+                else self._array[part.start : part.stop]
+                for part in self.parts
+            ]
             self._array, self.stale = xp.concat(pieces), False
         return self._array
 
@@ -132,6 +168,13 @@ class FlatVector:
                 view.refresh()
         elif value is not self._array:
             self._array[...] = value
+
+    def zero(self) -> None:
+        """Set every element to zero."""
+        if self.immutable:
+            self.array = self.backend.zeros(self._array.shape)
+        else:
+            self._array[...] = 0.0
 
     def copy(self) -> Array:
         """Return a copy of the vector."""
@@ -172,9 +215,9 @@ class Parameters:
         self.sync()
 
     @property
-    def grown(self) -> bool:
-        """Whether a layer has a parameter or a buffer that the vectors lack."""
-        return self.values.grown or self.buffers.grown
+    def outdated(self) -> bool:
+        """Whether the layers have other parameters or buffers than the vectors."""
+        return self.values.outdated or self.buffers.outdated
 
     def sync(self) -> None:
         """Bring home what somebody has put in the place of a layer's dictionaries."""
@@ -190,15 +233,14 @@ class Parameters:
         Raises
         ------
         XpnnError
-            If a layer has replaced its gradients by some that lack a parameter.
+            If a layer has emptied or replaced its gradients and not written all of them.
         """
         for key, layer in self.layers.items():
             shown = self._shown[key]["grads"]
-            if layer.grads is not shown:
-                missing = sorted(shown.keys() - layer.grads.keys())
-                if missing:
-                    raise XpnnError(f"{layer.name}: backward wrote no gradient of {missing[0]!r}")
-                _adopt(layer, "grads", shown)
+            missing = shown.parts.keys() - layer.grads.keys()
+            if missing:
+                raise XpnnError(f"{layer.name}: backward wrote no gradient of {min(missing)!r}")
+            _adopt(layer, "grads", shown)
         return self.grads.array
 
     def parts(self, roles: Collection[str] | None) -> list[Part]:
@@ -224,7 +266,7 @@ def _lay_out(layers: dict[str, Layer], kind: str) -> list[Part]:
             role = layer.roles.get(name, "weight")
             if role not in ROLES:
                 raise ConfigurationError(f"{layer.name}: {name!r}: {unknown('role', role, ROLES)}")
-            shape = tuple(value.shape) if hasattr(value, "shape") else ()
+            shape = tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
             found.append((ROLES.index(role), key, name, shape))
     # The sort is stable: within a role the order is the network's.
     parts: list[Part] = []

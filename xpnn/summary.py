@@ -4,16 +4,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._standard import Array
-from .errors import ConfigurationError
+from .errors import ConfigurationError, readable_bytes
 
 if TYPE_CHECKING:
     from .layers.layer import Layer
     from .network import Network
 
-__all__ = ["summarize"]
+__all__ = ["StepMemory", "step_memory", "summarize"]
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Estimated memory of a training step, in bytes.
+
+    Attributes
+    ----------
+    parameters : int
+        Parameters, gradients and the state of the optimizer: there from the first step on.
+    activations : int
+        The batch and the outputs of the layers, as kept for the backward pass.
+    temporaries : int
+        What backward pass and optimizer need for a moment, whichever is more.
+    """
+
+    parameters: int
+    activations: int
+    temporaries: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.parameters + self.activations + self.temporaries
+
+
+def step_memory(network: Network, input_shape: tuple[int, ...], batch_size: int) -> StepMemory:
+    """Estimate what a training step costs, from the shapes of the layers' outputs.
+
+    A layer may keep more or less than its output, so this is right to a factor of two and no more.
+
+    Raises
+    ------
+    ShapeError
+        If the network cannot take samples of this shape.
+    """
+    return _step_memory(network, _record_shapes(network, input_shape), input_shape, batch_size)
 
 
 def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 1) -> str:
@@ -33,7 +71,6 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
         raise ConfigurationError(f"batch_size: expected at least 1, got {batch_size}")
     shapes = _record_shapes(network, input_shape)
     parameters = network.parameters
-    itemsize = 8 if network.backend.dtype == "float64" else 4
     rows = [("layer", "output shape", "parameters")]
     for key, layer in parameters.layers.items():
         shape = shapes.get(key)
@@ -44,18 +81,34 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
     lines.insert(1, "-" * len(lines[0]))
     count = math.prod(parameters.values.array.shape)
-    state = network.optimizer.init(network.backend.zeros(0))
-    activations = sum(math.prod(shape[1:]) for shape in shapes.values()) * batch_size
-    kept = count * (2 + len(state)) * itemsize
+    memory = _step_memory(network, shapes, input_shape, batch_size)
     return "\n".join(
         [
             *lines,
             "-" * len(lines[0]),
             f"{count:,} parameters; {network.backend}, {network.backend.dtype}",
-            f"{_size(kept)} for parameters, gradients and optimizer state",
-            f"{_size(activations * itemsize)} for the outputs of the layers "
+            f"{readable_bytes(memory.parameters)} for parameters, gradients and optimizer state",
+            f"{readable_bytes(memory.activations)} for the outputs of the layers "
             f"at batch size {batch_size}",
+            f"{readable_bytes(memory.total)} for a training step in all, about",
         ]
+    )
+
+
+def _step_memory(
+    network: Network,
+    shapes: dict[str, tuple[int, ...]],
+    input_shape: tuple[int, ...],
+    batch_size: int,
+) -> StepMemory:
+    itemsize = 8 if network.backend.dtype == "float64" else 4
+    widths = [math.prod(input_shape), *(math.prod(shape[1:]) for shape in shapes.values())]
+    count = math.prod(network.parameters.values.array.shape)
+    vectors = 2 + len(network.optimizer.init(network.backend.zeros(0)))
+    return StepMemory(
+        parameters=itemsize * vectors * count,
+        activations=itemsize * sum(widths) * batch_size,
+        temporaries=itemsize * max(3 * max(widths) * batch_size, 4 * count),
     )
 
 
@@ -82,12 +135,3 @@ def _record_shapes(network: Network, input_shape: tuple[int, ...]) -> dict[str, 
         for layer in layers.values():
             vars(layer).pop("forward", None)
     return shapes
-
-
-def _size(count: float) -> str:
-    """Write a number of bytes as people do."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

@@ -229,7 +229,8 @@ class SoftmaxCrossEntropy(Loss):
         samples, classes = input.shape
         labels, valid = class_labels(target, classes)
         if sample_weight is None and self.class_weight is None and self.ignore_index is None:
-            weight = xp.where(valid, full((), 1.0 / max(samples, 1), like=input), math.nan)
+            even = full((samples,), 1.0 / max(samples, 1), like=input)
+            weight = xp.where(xp.all(valid), even, math.nan)
             return labels, weight, weight
         share = ones((samples,), like=input) if sample_weight is None else sample_weight
         share = xp.where(valid, share, math.nan)

@@ -13,7 +13,6 @@ from numba.extending import intrinsic
 from numpy.polynomial import chebyshev
 
 from ..._standard import _ERFC_COEFFICIENTS
-
 from ._compile import inlined
 
 __all__ = ["exp_of_negative", "expm1_of_negative", "maximum", "normal_below", "sigmoid", "tanh"]

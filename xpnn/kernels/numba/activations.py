@@ -17,9 +17,9 @@ f'(z) cannot be told from the output, the forward pass leaves ``f'(z) * factor``
 from __future__ import annotations
 
 from ._compile import Kernel, inlined
-from ._mathematics import exp_of_negative, expm1_of_negative, normal_below, sigmoid, tanh
+from ._mathematics import expm1_of_negative, normal_below, sigmoid, tanh
 
-__all__ = ["BACKWARD", "FORWARD", "STORES_SLOPE"]
+__all__ = ["BACKWARD", "FORWARD", "FORWARD_WITH_SLOPE"]
 
 _IDENTITY, _RELU, _DROPOUT, _LEAKY_RELU, _ELU, _SIGMOID, _TANH, _SILU, _GELU, _GELU_TANH = range(10)
 
@@ -29,7 +29,7 @@ _SLOPE, _CUBIC = 0.7978845608028654, 0.044715
 
 @inlined
 def _activate(kind, z, a, T):  # type: ignore[no-untyped-def]
-    """f(z) and f'(z); ``a`` is the setting of the activation. LLVM keeps one branch of these."""
+    """Return f(z) and f'(z); ``a`` is the activation's setting. LLVM keeps one of the branches."""
     if kind == _RELU:
         return (T(0) if z <= T(0) else z), T(1)
     if kind == _LEAKY_RELU:
@@ -60,7 +60,9 @@ def _activate(kind, z, a, T):  # type: ignore[no-untyped-def]
 
 
 def _forward(kind: int) -> Kernel:
-    def forward(x, centre, scale, shift, lanes, threshold, keep, a, output):  # type: ignore[no-untyped-def]
+    def forward(  # type: ignore[no-untyped-def]
+        x, centre, scale, shift, lanes, threshold, keep, a, output
+    ):
         T = x.dtype.type
         kept, setting = T(keep), T(a)
         step = 0 if lanes.shape[0] == 1 else 1
@@ -70,13 +72,13 @@ def _forward(kind: int) -> Kernel:
                 y, _ = _activate(kind, (xi[c] - centre[c]) * scale[c] + shift[c], setting, T)
                 oi[c] = y * (kept if li[c] >= threshold else T(0))
 
-    return Kernel(
-        forward, "matrix vector vector vector lanes integer real real matrix!"
-    )
+    return Kernel(forward, "matrix vector vector vector lanes integer real real matrix!")
 
 
 def _forward_with_slope(kind: int) -> Kernel:
-    def forward(x, centre, scale, shift, lanes, threshold, keep, a, output, slope):  # type: ignore[no-untyped-def]
+    def forward(  # type: ignore[no-untyped-def]
+        x, centre, scale, shift, lanes, threshold, keep, a, output, slope
+    ):
         T = x.dtype.type
         kept, setting = T(keep), T(a)
         step = 0 if lanes.shape[0] == 1 else 1
@@ -88,7 +90,101 @@ def _forward_with_slope(kind: int) -> Kernel:
                 oi[c] = y * factor
                 si[c] = dy * factor
 
-    return Kernel(
-        forward,
-        "matrix vector vector vector lanes integer real real matrix! matrix!",
+    return Kernel(forward, "matrix vector vector vector lanes integer real real matrix! matrix!")
+
+
+def _backward_relu(normalized: bool) -> Kernel:
+    """Make the kernel for an output that is positive where the element was kept."""
+
+    def backward(  # type: ignore[no-untyped-def]
+        dout, output, keep, x, centre, dx, dshift, dscale
+    ):
+        T = x.dtype.type
+        kept = T(keep)
+        dshift[:] = T(0)
+        dscale[:] = T(0)
+        for i in range(dout.shape[0]):
+            di, oi, xi, ti = dout[i], output[i], x[i], dx[i]
+            for c in range(dout.shape[1]):
+                t = di[c] * (kept if oi[c] > T(0) else T(0))
+                ti[c] = t
+                dshift[c] += t
+                if normalized:
+                    dscale[c] += t * (xi[c] - centre[c])
+
+    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
+
+
+def _backward_slope(normalized: bool) -> Kernel:
+    def backward(  # type: ignore[no-untyped-def]
+        dout, slope, keep, x, centre, dx, dshift, dscale
+    ):
+        T = x.dtype.type
+        dshift[:] = T(0)
+        dscale[:] = T(0)
+        for i in range(dout.shape[0]):
+            di, si, xi, ti = dout[i], slope[i], x[i], dx[i]
+            for c in range(dout.shape[1]):
+                t = di[c] * si[c]
+                ti[c] = t
+                dshift[c] += t
+                if normalized:
+                    dscale[c] += t * (xi[c] - centre[c])
+
+    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
+
+
+def _backward_identity(normalized: bool) -> Kernel:
+    def backward(  # type: ignore[no-untyped-def]
+        dout, output, keep, x, centre, dx, dshift, dscale
+    ):
+        T = x.dtype.type
+        dshift[:] = T(0)
+        dscale[:] = T(0)
+        for i in range(dout.shape[0]):
+            di, xi, ti = dout[i], x[i], dx[i]
+            for c in range(dout.shape[1]):
+                t = di[c]
+                ti[c] = t
+                dshift[c] += t
+                if normalized:
+                    dscale[c] += t * (xi[c] - centre[c])
+
+    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
+
+
+_KINDS = {
+    "identity": _IDENTITY,
+    "dropout": _DROPOUT,
+    "relu": _RELU,
+    "leaky_relu": _LEAKY_RELU,
+    "elu": _ELU,
+    "sigmoid": _SIGMOID,
+    "tanh": _TANH,
+    "silu": _SILU,
+    "gelu": _GELU,
+    "gelu_tanh": _GELU_TANH,
+}
+
+#: ``(x, centre, scale, shift, lanes, threshold, keep, a, output)`` by the activation. ``lanes`` has
+#: the shape of x, or one row for all; "identity" means no dropout either.
+FORWARD = {name: _forward(kind) for name, kind in _KINDS.items()}
+
+#: The same with a last argument ``slope``, for training.
+FORWARD_WITH_SLOPE = {
+    name: _forward_with_slope(kind)
+    for name, kind in _KINDS.items()
+    if name not in ("identity", "relu")
+}
+
+#: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale)`` by the activation and by whether
+#: dscale is wanted. dx becomes t.
+BACKWARD = {
+    (name, normalized): make(normalized)
+    for name, make in (
+        ("identity", _backward_identity),
+        ("relu", _backward_relu),
+        ("slope", _backward_slope),
     )
+    for normalized in (False, True)
+}

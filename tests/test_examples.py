@@ -1,0 +1,143 @@
+"""The programs of examples/ run as a user runs them, and print what their headers say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+needs_fashion_mnist = pytest.mark.skipif(
+    not FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
+)
+
+
+def start(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run an example in an interpreter of its own; a warning is an error there, too."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *options]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+def output(name: str, *options: str) -> str:
+    """What an example prints, if it ends well."""
+    done = start(name, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The number that a pattern has in parentheses."""
+    found = re.search(pattern, text)
+    assert found, f"no {pattern!r} in\n{text}"
+    return float(found[1])
+
+
+def test_every_example_is_tested():
+    tests = Path(__file__).read_text(encoding="utf-8")
+    missing = [path.stem for path in EXAMPLES.glob("*.py") if f'"{path.stem}"' not in tests]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_header_shows_how_to_run_it(path):
+    assert f"    python examples/{path.name}\n" in path.read_text(encoding="utf-8")
+
+
+def test_four_bits():
+    text = output("four_bits")
+    assert "step    1  loss 0.8047  train 5 of 8  validation 0 of 4\n" in text
+    assert number(r"step 4000  loss (\S+)", text) == pytest.approx(0.0447, abs=2e-4)
+    assert text.endswith("after 4000 steps: train 8 of 8, test 3 of 4\n")
+
+
+def test_regularized():
+    """With the seed 2, for which the header's means say about what it gives."""
+    text = output("regularized", "--seed", "2")
+    loss = {
+        name: number(rf"{name} .*test accuracy \S+  loss (\S+)", text)
+        for name in ("plain", "regularized")
+    }
+    accuracy = {
+        name: number(rf"{name} .*test accuracy (\S+)", text) for name in ("plain", "regularized")
+    }
+    assert loss["plain"] == pytest.approx(0.235, abs=0.03)
+    assert loss["regularized"] == pytest.approx(0.126, abs=0.02)
+    assert accuracy["plain"] == pytest.approx(0.936, abs=0.015)
+    assert accuracy["regularized"] == pytest.approx(0.967, abs=0.015)
+    assert text.count("train accuracy 1.000") == 2
+
+
+@pytest.fixture(scope="module")
+def on_numpy() -> str:
+    return output("cpu_or_gpu", "--backend", "numpy", "--device", "cpu", "--epochs", "2")
+
+
+def test_cpu_or_gpu(on_numpy):
+    assert "order of rows    a5518986f200b90e\n" in on_numpy
+    assert "masks            8c55799c99f9cddd\n" in on_numpy
+    assert number(r"first losses +(\S+)", on_numpy) == pytest.approx(3.1444, abs=2e-4)
+    assert number(r"test accuracy +(\S+)", on_numpy) == pytest.approx(0.950, abs=0.006)
+
+
+@pytest.mark.parametrize("library", ["array_api_strict", "jax", "torch"])
+def test_cpu_or_gpu_prints_the_same_on_another_library(library, on_numpy):
+    pytest.importorskip(library)
+    other = output("cpu_or_gpu", "--backend", library, "--epochs", "2")
+    digests = re.compile(r"^(?:initial weights|order of rows|masks) +[0-9a-f]{16}$", re.MULTILINE)
+    assert len(digests.findall(other)) == 3
+    assert digests.findall(other) == digests.findall(on_numpy)
+    numbers = re.compile(r"\d+\.\d+")
+    assert list(map(float, numbers.findall(other))) == pytest.approx(
+        list(map(float, numbers.findall(on_numpy))), abs=3e-3
+    )
+
+
+def test_another_seed_gives_other_digests(on_numpy):
+    other = output("cpu_or_gpu", "--backend", "numpy", "--epochs", "2", "--seed", "1")
+    lines = zip(other.splitlines()[:3], on_numpy.splitlines()[:3], strict=True)
+    assert all(a != b for a, b in lines)
+
+
+def test_cpu_or_gpu_says_in_one_line_what_is_missing():
+    """No machine has so many GPUs; most that run this have none."""
+    done = start("cpu_or_gpu", "--device", "cuda:99")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("cpu_or_gpu.py: error: ")
+    assert done.stdout == ""
+
+
+@needs_fashion_mnist
+def test_fashion_mnist_on_a_part():
+    """A twelfth of the images, three epochs: the figures of three seeds are 0.832 to 0.838."""
+    text = output("fashion_mnist", "--rows", "5000", "--epochs", "3")
+    assert "plain, seed 0, 3 epochs, 5000 images\n" in text
+    assert number(r"test +loss \S+ +accuracy (\S+)", text) > 0.80
+
+
+@needs_fashion_mnist
+def test_fashion_mnist_validates_on_a_tenth_of_the_training_part():
+    text = output(
+        "fashion_mnist", "--recipe", "better", "--rows", "5000", "--epochs", "3", "--validate"
+    )
+    assert "better, seed 0, 3 epochs, 5000 images\n" in text
+    assert "test" not in text
+    assert number(r"validation +loss \S+ +accuracy (\S+)", text) > 0.80
+
+
+@needs_fashion_mnist
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fashion_mnist_reaches_what_its_header_says():
+    seeds = ("0", "1", "2")
+    texts = [output("fashion_mnist", "--seed", seed) for seed in seeds]
+    accuracies = [number(r"test +loss \S+ +accuracy (\S+)", text) for text in texts]
+    assert sum(accuracies) / len(seeds) >= 0.885
