@@ -29,23 +29,28 @@ if [ -n "${XPNN_CI_PINS:-}" ]; then
   tr ' ' '\n' <<<"$XPNN_CI_PINS" >"$scratch/constraints.txt"
   export PIP_CONSTRAINT=$scratch/constraints.txt
 fi
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_QUIET=1
 
-say "the README's first commands, in an environment that has nothing else"
-"$python" -m venv "$scratch/user"
-(
-  . "$scratch/user/bin/activate"
-  pip install --quiet ".[cli]"
-  cd "$scratch" # so that the installed package is used, not this folder
-  xpnn info
-  xpnn train --out "$scratch/run"
-)
+# Activates a fresh virtual environment and runs in it the README's line that ends with the words.
+as_the_readme_says() {
+  local line
+  line=$(grep -E "^pip install .* && $2\$" README.md) || {
+    echo "README.md has no line 'pip install ... && $2'" >&2
+    return 1
+  }
+  "$python" -m venv "$scratch/$1"
+  . "$scratch/$1/bin/activate"
+  echo "\$ $line"
+  bash -c "$line" </dev/null
+}
 
-say "the README's test commands"
-"$python" -m venv "$scratch/test"
-. "$scratch/test/bin/activate"
-pip install --quiet ".[test]"
-python -m pytest -p no:cacheprovider --durations=10
+say "a newcomer's first command"
+as_the_readme_says user "xpnn train"
+xpnn info
+
+say "the tests"
+export PYTEST_ADDOPTS="-p no:cacheprovider --durations=10"
+as_the_readme_says test "python -m pytest"
 
 say "ruff, mypy, import-linter"
 ruff check --no-cache .

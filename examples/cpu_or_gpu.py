@@ -3,8 +3,8 @@
 The device is an argument of the network, and nothing else in the script knows of it. The same
 seed gives the same initial weights, the same order of the rows and the same dropout masks on every
 library and every device, bit for bit; sums are rounded differently, so losses agree to some six
-digits. The script prints digests of the first three and the losses of the first five steps. Run it
-twice and compare:
+digits. The script prints digests of the first three and the losses of some steps. Run it twice and
+compare:
 
     python examples/cpu_or_gpu.py --device cpu > cpu.txt
     python examples/cpu_or_gpu.py --device cuda > gpu.txt
@@ -12,7 +12,11 @@ twice and compare:
 
 Without a GPU, compare two libraries, with ``--backend torch`` or ``--backend jax``.
 
-FIGURES
+Figures, seed 0, 10 epochs: NumPy, PyTorch, JAX and array-api-strict print the same, down to the
+last digit: weights 677f59a019700c33, order bf746de5c91db8bc, masks b5e02bdc7a6ac54e, first loss
+3.1444, last loss 0.202, test accuracy 0.981. So does CuPy in an emulation of a GPU on a CPU; on a
+real one it has not been measured. It takes a few seconds. Needs scikit-learn, which brings the
+images.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ import time
 import xpnn
 from xpnn.data import Standardization, load, split
 
-EPOCHS = {"plain": 10, "better": 20}
+EPOCHS = {"plain": 10, "better": 30}
 BATCH_SIZE = {"plain": 128, "better": 256}
 
 
 def hidden(widths: list[int], p: float) -> list[xpnn.Layer]:
-    """Linear, BatchNorm, ReLU and Dropout for each width, from the 784 pixels on."""
+    """Make Linear, BatchNorm, ReLU and Dropout for each width, from the 784 pixels on."""
     layers: list[xpnn.Layer] = []
     for before, width in zip([784, *widths], widths, strict=False):
         layers += [xpnn.Linear(before, width), xpnn.BatchNorm(width), xpnn.ReLU(), xpnn.Dropout(p)]
@@ -38,14 +38,14 @@ def hidden(widths: list[int], p: float) -> list[xpnn.Layer]:
 
 
 def network(options: argparse.Namespace) -> xpnn.Sequential:
-    """The network of a recipe, with its optimizer."""
+    """Make the network of a recipe, with its optimizer."""
     place = {"device": options.device, "backend": options.backend, "seed": options.seed}
     loss = xpnn.SoftmaxCrossEntropy()
     if options.recipe == "plain":
         layers = [*hidden([256, 128], p=0.3), xpnn.Linear(128, 10)]
         return xpnn.Sequential(layers, loss, optimizer=xpnn.Adam(1e-3), **place)
     layers = [xpnn.Dropout(0.1), *hidden([512, 512], p=0.3), xpnn.Linear(512, 10)]
-    optimizer = xpnn.AdamW(xpnn.OneCycle(3e-3), weight_decay=0.1)
+    optimizer = xpnn.AdamW(xpnn.OneCycle(3e-3), weight_decay=0.3)
     return xpnn.Sequential(layers, loss, optimizer=optimizer, **place)
 
 

@@ -483,14 +483,17 @@ class CUDARuntimeError(RuntimeError):
 class FakeDevice:
     """A device that can be entered."""
 
+    current = None
+
     def __init__(self, index):
         self.id = index
 
     def __enter__(self):
+        FakeDevice.current = self.id
         return self
 
     def __exit__(self, *error):
-        return None
+        FakeDevice.current = None
 
 
 class FakeArray:
@@ -548,7 +551,8 @@ def install_cupy(monkeypatch, count=1, driver=13000, runtime=13000, faults=None)
         runtimeGetVersion=lambda: runtime,
     )
     cupy = types.ModuleType("cupy")
-    cupy.cuda = types.SimpleNamespace(runtime=runtime_module, Device=FakeDevice)
+    memory = types.SimpleNamespace(OutOfMemoryError=MemoryError)
+    cupy.cuda = types.SimpleNamespace(runtime=runtime_module, Device=FakeDevice, memory=memory)
     cupy.float32 = np.float32
     cupy.arange = lambda n, dtype: FakeArray(np.arange(n, dtype=dtype), faults)
     info = types.SimpleNamespace(dtypes=lambda device, kind: {"float32": np.float32})
@@ -582,7 +586,9 @@ class TestCuPy:
             assert (chosen.name, chosen.device.id) == ("cupy", index)
             assert str(chosen) == f"cupy on cuda:{index}"
             assert not chosen.synchronous
-            assert chosen.scope() is chosen.device
+            with chosen.scope():
+                assert FakeDevice.current == index
+            assert FakeDevice.current is None
 
     def test_no_driver(self, monkeypatch):
         error = CUDARuntimeError(35, "cudaErrorInsufficientDriver: CUDA driver version is ...")

@@ -23,8 +23,6 @@ from xpnn.checkpoint import Model, load, save, write_file
 from xpnn.data import Standardization
 from xpnn.errors import BackendError, CheckpointError, ConfigurationError, DataError, ShapeError
 
-
-
 X = np.random.default_rng(0).normal(size=(12, 4))
 Y = np.arange(12) % 3
 
@@ -371,6 +369,14 @@ def test_predictions_of_yes_or_no():
     assert model.predict(x).tolist() == ["no", "no", "yes"]
     expected = [[1.0, 0.0], [0.5, 0.5], [1 - 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-1))]]
     np.testing.assert_allclose(model.probabilities(x), expected, atol=1e-12)
+
+
+def test_predictions_of_several_yes_or_no():
+    network = xpnn.Sequential([xpnn.Linear(4, 2)], xpnn.BinaryCrossEntropy(), lr=1)
+    model = Model(network)
+    np.testing.assert_array_equal(model.predict(X), network.eval(X))
+    with pytest.raises(ConfigurationError, match="BinaryCrossEntropy"):
+        model.probabilities(X)
 
 
 def test_predictions_of_a_regression_are_in_the_unit_of_the_target(path):

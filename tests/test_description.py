@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from tolerances import assert_close
 
 import xpnn
+from tolerances import assert_close
 from xpnn import description, initializers, schedules
 from xpnn.description import build, describe, register
 from xpnn.errors import BackendError, ConfigurationError
@@ -326,12 +326,12 @@ def test_missing_parts(missing):
 
 @pytest.mark.parametrize("wrong", [None, [], "model", 3])
 def test_what_is_no_table_at_all(wrong):
-    with pytest.raises(ConfigurationError, match="^model: expected a table, got"):
+    with pytest.raises(ConfigurationError, match=r"^model: expected a table, got"):
         build(wrong)
 
 
 def test_another_place_begins_the_paths():
-    with pytest.raises(ConfigurationError, match="^network.loss: unknown loss 'Hubr'"):
+    with pytest.raises(ConfigurationError, match=r"^network\.loss: unknown loss 'Hubr'"):
         build(changed(loss="Hubr"), path="network")
 
 
@@ -413,7 +413,9 @@ def test_unregistered_class_is_named():
     network = xpnn.Sequential([Scale(1)], xpnn.MeanSquaredError(), lr=1)
     with pytest.raises(ConfigurationError, match=r"model\.layers\[0\]: Scale .*register\(Scale\)"):
         describe(network)
-    with pytest.raises(ConfigurationError, match=r"model\.layers\[0\]\.type: unknown layer 'Scale'"):
+    with pytest.raises(
+        ConfigurationError, match=r"model\.layers\[0\]\.type: unknown layer 'Scale'"
+    ):
         build(changed(layers=[{"type": "Scale", "factor": 1}]))
 
 
@@ -429,7 +431,7 @@ def test_registering_again_replaces_an_own_class_and_no_other(own_names):
 
 @pytest.mark.parametrize("wrong", [3, Scale(1), type("Nothing", (), {}), print, xpnn.Layer])
 def test_what_cannot_be_registered(wrong, own_names):
-    with pytest.raises(ConfigurationError, match="^register: "):
+    with pytest.raises(ConfigurationError, match=r"^register: "):
         register(wrong)
 
 
@@ -471,7 +473,9 @@ def test_errors_of_an_own_class_get_the_path(own_names):
 def test_settings_that_are_no_plain_data(value, complaint, own_names):
     register(Scale)
     network = xpnn.Sequential([Scale([1, value])], xpnn.MeanSquaredError(), lr=1)
-    with pytest.raises(ConfigurationError, match=rf"model\.layers\[0\]\.factor\[1\]: .*{complaint}"):
+    with pytest.raises(
+        ConfigurationError, match=rf"model\.layers\[0\]\.factor\[1\]: .*{complaint}"
+    ):
         describe(network)
 
 

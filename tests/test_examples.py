@@ -117,7 +117,7 @@ def test_cpu_or_gpu_says_in_one_line_what_is_missing():
 
 @needs_fashion_mnist
 def test_fashion_mnist_on_a_part():
-    """A twelfth of the images, three epochs: the figures of three seeds are 0.832 to 0.838."""
+    """A twelfth of the images, three epochs: three seeds have 0.814 to 0.817."""
     text = output("fashion_mnist", "--rows", "5000", "--epochs", "3")
     assert "plain, seed 0, 3 epochs, 5000 images\n" in text
     assert number(r"test +loss \S+ +accuracy (\S+)", text) > 0.80
@@ -125,12 +125,13 @@ def test_fashion_mnist_on_a_part():
 
 @needs_fashion_mnist
 def test_fashion_mnist_validates_on_a_tenth_of_the_training_part():
+    """Three seeds have 0.834 to 0.835."""
     text = output(
         "fashion_mnist", "--recipe", "better", "--rows", "5000", "--epochs", "3", "--validate"
     )
     assert "better, seed 0, 3 epochs, 5000 images\n" in text
     assert "test" not in text
-    assert number(r"validation +loss \S+ +accuracy (\S+)", text) > 0.80
+    assert number(r"validation +loss \S+ +accuracy (\S+)", text) > 0.82
 
 
 @needs_fashion_mnist

@@ -6,7 +6,8 @@ the arrays decide where they run.
 
 from __future__ import annotations
 
-from . import data, initializers, layers, losses, metrics, optimizers, random, schedules
+from . import data, fusion, initializers, layers, losses, metrics, optimizers, random, schedules
+from ._version import __version__
 from .backend import Backend, backend
 from .callbacks import Callback, CSVLog, EarlyStopping, Progress
 from .errors import (
@@ -25,6 +26,9 @@ from .layers import (
     ELU,
     GELU,
     BatchNorm,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
     Dropout,
     Flatten,
     Layer,
@@ -62,10 +66,9 @@ from .schedules import (
 )
 from .training import evaluate, fit, predict
 
-__version__ = "0.1.0"
-
 # The one room that imports from all floors hands the kernels down to those that must not.
 random.set_mask_maker("cupy", _cuda.mask)
+Network.planner = fusion.plan
 
 __all__ = [
     "ELU",
@@ -85,6 +88,9 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "Constant",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "Cosine",
     "DataError",
     "DivergenceError",
@@ -129,6 +135,7 @@ __all__ = [
     "data",
     "evaluate",
     "fit",
+    "fusion",
     "initializers",
     "layers",
     "losses",

@@ -366,9 +366,9 @@ def _cupy_scope(device: Any) -> Iterator[None]:
         wanted = readable_bytes(int(asked[1].replace(",", ""))) if asked else "more"
         free, used, total = map(readable_bytes, _cupy_memory(device))
         raise OutOfMemoryError(
-            f"device cuda:{device.id} is out of memory: {wanted} wanted, {free} free, {used} in use "
-            f"here, {total} in all. Try a smaller batch_size, a smaller network, or resident=False, "
-            "which leaves the data on the host"
+            f"device cuda:{device.id} is out of memory: {wanted} wanted, {free} free, {used} in "
+            f"use here, {total} in all. Try a smaller batch_size, a smaller network, or "
+            "resident=False, which leaves the data on the host"
         ) from error
 
 
@@ -391,16 +391,20 @@ def _check_cupy(index: int) -> None:
     """Compile one kernel and make one product: the libraries that CuPy's wheels leave out."""
     import cupy
 
+    def square() -> Any:
+        return cupy.arange(4, dtype=cupy.float32).reshape(2, 2)  # this, too, is a kernel
+
     hint = BACKENDS["cupy"][1]
-    with cupy.cuda.Device(index):
-        x = cupy.arange(4, dtype=cupy.float32).reshape(2, 2)
+    with _cupy_scope(cupy.cuda.Device(index)):
         steps: list[tuple[str, Callable[[], Any], float]] = [
-            ("compile a kernel (NVRTC)", lambda: (x + 1).sum(), 10.0),
-            ("multiply matrices (cuBLAS)", lambda: (x @ x)[1, 1], 11.0),
+            ("compile a kernel (NVRTC)", lambda: (square() + 1).sum(), 10.0),
+            ("multiply matrices (cuBLAS)", lambda: (square() @ square())[1, 1], 11.0),
         ]
         for what, run, expected in steps:
             try:
                 result = float(run())
+            except MemoryError:
+                raise  # the libraries are not to blame
             except Exception as error:
                 raise BackendError(
                     f"CuPy sees device cuda:{index} but cannot {what}: "

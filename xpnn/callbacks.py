@@ -36,6 +36,8 @@ class Run:
         The rows so far.
     stop_reason : str or None
         Set by `stop`.
+    memory : str or None
+        What a step and the data are estimated to take on a device whose memory is known.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class Run:
     columns: tuple[str, ...]
     history: History = field(default_factory=History)
     stop_reason: str | None = None
+    memory: str | None = None
 
     def stopping(self) -> bool:
         """Tell whether somebody has asked for the end."""
@@ -212,6 +215,11 @@ class Progress(Callback):
         """Return what `fit` adds for its argument ``progress``."""
         show = sys.stderr.isatty() if progress is None else progress
         return [cls()] if show else []
+
+    def on_train_begin(self, run: Run) -> None:
+        """Say what memory it will take."""
+        if run.memory is not None:
+            self._write(run.memory)
 
     def on_epoch_begin(self, run: Run) -> None:
         """Draw an empty bar."""

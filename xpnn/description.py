@@ -286,7 +286,7 @@ def build(
         else _build(("regularization",), penalty, f"{path}.regularization"),
         device=device,
         backend=backend,
-        dtype=dtype,
+        dtype=backend.dtype if isinstance(backend, Backend) else dtype,
         seed=seed,
     )
 
@@ -344,7 +344,9 @@ def _build(kinds: tuple[str, ...], entry: Any, path: str) -> Any:
         place = f"{path}.type"
         name = entry["type"]
         if not isinstance(name, str):
-            raise ConfigurationError(f"{place}: expected the name of {article} {what}, got {name!r}")
+            raise ConfigurationError(
+                f"{place}: expected the name of {article} {what}, got {name!r}"
+            )
     elif isinstance(entry, str):
         name, entry = entry, {}
     else:

@@ -13,6 +13,7 @@ True
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,14 +64,20 @@ class DivergenceError(XpnnError, ArithmeticError):
         Number of updates made before the one that failed.
     epoch : int
         Epoch, counted from 1.
+    lr : float
+        Learning rate of that step.
     history : History or None
         What `xpnn.fit` had recorded.
     """
 
-    def __init__(self, message: str, *, step: int, epoch: int) -> None:
+    # With defaults, as what is pickled comes back by its message alone, and then its attributes.
+    def __init__(
+        self, message: str, *, step: int = 0, epoch: int = 1, lr: float = math.nan
+    ) -> None:
         super().__init__(message)
         self.step = step
         self.epoch = epoch
+        self.lr = lr
         self.history: Any = None
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import math
 import operator
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
 
 from ._checks import checked_number
 from ._standard import Array, add_to_slices
 from .backend import Backend
 from .backend import backend as open_backend
-from .errors import ConfigurationError, DataError, DivergenceError, XpnnError
+from .errors import ConfigurationError, DataError, DivergenceError, ShapeError, XpnnError
 from .layers.layer import Layer
 from .losses import Loss
 from .optimizers import SGD, Optimizer
@@ -55,6 +59,8 @@ class Network:
     seed : int, optional
         0 <= seed < 2**64. Initial weights and random masks follow from it, the same on every
         device. By default a random one, kept in `seed`.
+    fuse : bool
+        Whether steps may run as compiled kernels where there are some; see `xpnn.fusion`.
 
     Attributes
     ----------
@@ -77,6 +83,9 @@ class Network:
         If the back end or the device cannot be used.
     """
 
+    #: Makes plans of how to run a step. `xpnn` hands one over, so that nothing here knows of it.
+    planner: ClassVar[Callable[[Network], Any] | None] = None
+
     def __init__(
         self,
         loss: Loss,
@@ -88,16 +97,13 @@ class Network:
         backend: str | Backend | None = None,
         dtype: str = "float32",
         seed: int | None = None,
+        fuse: bool = True,
     ) -> None:
         if (lr is None) == (optimizer is None):
             raise ConfigurationError("give either lr or optimizer, one of the two")
-        self.optimizer = (
-            optimizer
-            if optimizer is not None
-            else SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
-        )
+        if optimizer is None:
+            optimizer = SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
         _expect("loss", loss, Loss)
-        _expect("optimizer", self.optimizer, Optimizer)
         if regularization is not None:
             _expect("regularization", regularization, Regularization)
         self.loss = loss
@@ -105,6 +111,8 @@ class Network:
         if isinstance(backend, Backend):
             if device is not None:
                 raise ConfigurationError("give either a Backend or a device, not both")
+            if dtype not in ("float32", backend.dtype):
+                raise ConfigurationError("give either a Backend or a dtype, not both")
             self.backend = backend
         else:
             self.backend = open_backend(backend, device, dtype)
@@ -112,9 +120,13 @@ class Network:
         self.steps = 0
         self.epochs = 0
         self.total_steps: int | None = None
-        self.optimizer_state: dict[str, Array] = {}
+        self.fuse = bool(fuse)
+        self._plan: Any = None
         self._parameters: Parameters | None = None
+        self._places: list[tuple[str, Stream]] = []
         self._healthy: Array | None = None
+        self.optimizer_state: dict[str, Array] = {}
+        self.optimizer = optimizer
 
     # ---------------------------------------------------------------- what a subclass defines
 
@@ -138,6 +150,18 @@ class Network:
             yield from _find_layers(name, value)
 
     @property
+    def optimizer(self) -> Optimizer:
+        """The rule of the updates. Assigning another one forgets what the old one remembered."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Optimizer) -> None:
+        _expect("optimizer", value, Optimizer)
+        self._optimizer = value
+        self.optimizer_state = {}
+        self._healthy = None
+
+    @property
     def lr(self) -> float:
         """The learning rate of the next step. Assign a number to change it."""
         lr = self.optimizer.lr
@@ -153,16 +177,36 @@ class Network:
         """The flat vectors. Asking for them draws the parameters that are still missing."""
         layers = dict(self.named_layers())
         known = self._parameters
-        if known is not None and not known.outdated and known.layers == layers:
-            known.sync()
-            return known
-        if known is not None and self.optimizer_state:
-            raise XpnnError("layers or parameters were added or removed after training had begun")
-        self._parameters = self._bind(layers)
-        return self._parameters
+        if known is None or known.layers != layers:
+            return self._lay_out(layers)
+        known.sync()
+        for layer, place in zip(layers.values(), self._places, strict=True):
+            layer.name, layer.stream = place  # another network may share the layer
+        return self._lay_out(layers) if known.outdated else known
 
-    def _bind(self, layers: dict[str, Layer]) -> Parameters:
+    def _lay_out(self, layers: dict[str, Layer]) -> Parameters:
+        """Make new vectors, unless they would not fit to what the optimizer remembers."""
+        known = self._parameters
+        places = self._name_and_build(layers)
+        with self.backend.scope():
+            fresh = Parameters(layers, self.backend)
+        if self.optimizer_state:
+            if known is not None:
+                fits = known.layers == layers and known.values.parts == fresh.values.parts
+            else:  # in a copy
+                shape = fresh.values.array.shape
+                fits = all(vector.shape == shape for vector in self.optimizer_state.values())
+            if not fits:
+                raise XpnnError(
+                    "layers or parameters were added or removed after training had begun"
+                )
+        self._parameters, self._places = fresh, places
+        return fresh
+
+    def _name_and_build(self, layers: dict[str, Layer]) -> list[tuple[str, Stream]]:
+        """Name the layers, draw what they lack, and return their names and random streams."""
         positions: dict[int, str] = {}
+        places = []
         for number, (key, layer) in enumerate(layers.items()):
             if not hasattr(layer, "params"):
                 raise ConfigurationError(
@@ -177,9 +221,9 @@ class Network:
             own_seed = getattr(layer, "seed", None)
             seed = self.seed if own_seed is None else own_seed
             layer.stream = Stream(seed, 2 * number + 2)
+            places.append((layer.name, layer.stream))
             layer.build(Stream(seed, 2 * number + 1))
-        with self.backend.scope():
-            return Parameters(layers, self.backend)
+        return places
 
     def to(self, device: str | None = None, backend: str | Backend | None = None) -> Network:
         """Move parameters, buffers and optimizer state to another device or library.
@@ -245,43 +289,92 @@ class Network:
             update and all later ones change no parameter, and `xpnn.fit` raises.
         """
         parameters = self.parameters
-        with self.backend.scope():
+        with self._scope():
             input = self.prepare_input(input)
             if input.shape[0] == 0:
                 raise DataError("expected at least one sample to train on, got an empty batch")
             buffers = parameters.buffers.copy()
             try:
-                return self._train(parameters, input, target, sample_weight)
+                return self._train(parameters, buffers, input, target, sample_weight)
             except BaseException:
                 # A batch that turns out to be wrong or too large half-way leaves no trace.
-                parameters.buffers.array = buffers
+                parameters.restore_buffers(buffers)
                 self._forget(parameters)
                 raise
 
     def _train(
-        self, parameters: Parameters, input: Array, target: Any, sample_weight: Any
+        self,
+        parameters: Parameters,
+        buffers: Array,
+        input: Array,
+        target: Any,
+        sample_weight: Any,
     ) -> tuple[Array, Array]:
         self._enter("train", parameters)
-        output = self.forward(input)
-        target = self.prepare_target(target, tuple(output.shape))
-        loss = self._loss(output, target, sample_weight)
-        self.backward(self.loss.backward())
+        plan = self._planned(parameters)
+        if plan is None or plan.steps is None:
+            # A layer that a step leaves out has no gradient, and not that of the step before.
+            parameters.grads.zero()
+        if plan is None:
+            output = self.forward(input)
+            loss, dout = self.loss_and_gradient(output, target, sample_weight)
+            self.backward(dout)
+        else:
+            output, loss = plan.run(self, input, target, sample_weight)
         if parameters.outdated:  # a layer made its parameters in its first forward pass
+            plan = None
             written = {key: dict(layer.grads) for key, layer in parameters.layers.items()}
             parameters = self.parameters
             for key, layer in parameters.layers.items():
                 layer.grads = written[key]
         grads = parameters.gather_grads()
-        if self.regularization is not None:
+        update = None if plan is None else plan.update
+        if self.regularization is not None and (update is None or update.regularization is None):
             penalty, grads = self._regularize(self.regularization, parameters, grads)
             loss = loss + penalty
-        return output, self._update(parameters, grads, loss)
+        if update is not None:
+            return output, update(self, grads, loss)
+        return output, self._update(parameters, buffers, grads, loss)
+
+    def _planned(self, parameters: Parameters) -> Any:
+        """Return the plan that fits to the network as it is now; None if there is none."""
+        if not self.fuse or self.planner is None:
+            return None
+        if self._plan is None or not self._plan.fits(self, parameters):
+            self._plan = self.planner()
+        return self._plan
+
+    def loss_and_gradient(
+        self, output: Array, target: Any, sample_weight: Any | None = None
+    ) -> tuple[Array, Array]:
+        """Return the loss of an output, without the regularization, and its gradient."""
+        target = self.prepare_target(target, tuple(output.shape))
+        loss = self._loss(output, target, sample_weight)
+        return loss, self._loss_gradient(output)
 
     def _loss(self, output: Array, target: Array, sample_weight: Any) -> Array:
         weight = self.prepare_weight(sample_weight)
         if weight is None:  # a loss of a user's own may not know of weights
             return self.loss.forward(output, target)
+        try:
+            inspect.signature(self.loss.forward).bind(output, target, weight)
+        except TypeError:
+            owner = type(self.loss).__name__
+            raise ConfigurationError(
+                f"{owner} takes no sample_weight: its forward has no third argument"
+            ) from None
         return self.loss.forward(output, target, weight)
+
+    def _loss_gradient(self, output: Array) -> Array:
+        """Return the gradient of the loss by the output, which a user's own may get wrong."""
+        dout = self.loss.backward()
+        if dout.shape != output.shape:
+            raise ShapeError(
+                f"{type(self.loss).__name__}: the output has shape {tuple(output.shape)}, "
+                f"but backward returned a gradient of shape {tuple(dout.shape)}"
+            )
+        dtype = self.backend.float_dtype
+        return dout if dout.dtype == dtype else self.backend.xp.astype(dout, dtype)
 
     def _regularize(
         self, regularization: Regularization, parameters: Parameters, grads: Array
@@ -301,7 +394,7 @@ class Network:
         grads = add_to_slices(grads, slices, addends)
         return sum(penalties[1:], start=penalties[0]) if penalties else 0.0, grads
 
-    def _update(self, parameters: Parameters, grads: Array, loss: Array) -> Array:
+    def _update(self, parameters: Parameters, buffers: Array, grads: Array, loss: Array) -> Array:
         """Update the parameters if loss and gradients are finite; return the loss."""
         xp = self.backend.xp
         lr: Any = self.lr
@@ -318,7 +411,10 @@ class Network:
             healthy = xp.isfinite(witness)
             if self._healthy is not None:
                 healthy = xp.logical_and(healthy, self._healthy)
-            # Without a look at the number: a rate of zero, and nothing that is not finite.
+            # Without a look at the number: the buffers of before, a rate of zero, and nothing that
+            # is not finite.
+            parameters.sync()
+            parameters.buffers.array = xp.where(healthy, parameters.buffers.array, buffers)
             lr = xp.where(healthy, lr, xp.zeros_like(witness))
             grads = xp.where(healthy, grads, 0.0)
             loss = xp.where(healthy, loss, math.nan)
@@ -342,15 +438,17 @@ class Network:
             "the step before",
             step=step,
             epoch=self.epochs + 1,
+            lr=lr,
         )
 
     def eval(self, input: Any) -> Array:
         """Return the output in test mode, as an array of the network's back end."""
         parameters = self.parameters
         try:
-            with self.backend.scope():
+            with self._scope():
                 self._enter("test", parameters)
-                return self.forward(self.prepare_input(input))
+                plan, input = self._planned(parameters), self.prepare_input(input)
+                return self.forward(input) if plan is None else plan.evaluate(self, input)
         finally:
             self._forget(parameters)
 
@@ -362,21 +460,29 @@ class Network:
         self.output_shape(tuple(array.shape))
         return array
 
-    def prepare_target(self, target: Any, output_shape: tuple[int, ...]) -> Array:
-        """Check targets against the shape of the output, and bring them to the back end."""
+    def check_target(self, target: Any, output_shape: tuple[int, ...]) -> Any:
+        """Check targets that are on the host against the shape of the output; cast them there."""
         if self.backend.name == "numpy" or not self.backend.owns(target):
             target = self.loss.prepare(self.backend.host_data(target), output_shape)
-        return self.backend.asarray(target)
+        return target
+
+    def prepare_target(self, target: Any, output_shape: tuple[int, ...]) -> Array:
+        """Check targets, and bring them to the back end."""
+        return self.backend.asarray(self.check_target(target, output_shape))
 
     def prepare_weight(self, sample_weight: Any | None) -> Array | None:
         """Bring sample weights, if there are any, to the network's back end and type."""
         if sample_weight is None:
             return None
+        if self.backend.name == "numpy" or not self.backend.owns(sample_weight):
+            sample_weight = self.backend.host_data(sample_weight)
+            if not ((sample_weight >= 0) & (sample_weight < math.inf)).all():
+                raise DataError("sample_weight: expected finite numbers of at least 0")
         return self.backend.asarray(sample_weight, dtype=self.backend.float_dtype)
 
     def data_loss(self, output: Array, target: Any, sample_weight: Any | None = None) -> Array:
         """Return the loss of an output that the network made, without the regularization."""
-        with self.backend.scope():
+        with self._scope():
             target = self.prepare_target(target, tuple(output.shape))
             loss = self._loss(output, target, sample_weight)
         self.loss.cache.clear()
@@ -390,6 +496,12 @@ class Network:
     def reset_divergence(self) -> None:
         """Allow updates again after a step whose loss was not finite."""
         self._healthy = None
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[None]:
+        """Enter the device, and keep NumPy from warning of what is not finite: `train` raises."""
+        with self.backend.scope(), np.errstate(all="ignore"):
+            yield
 
     def _enter(self, mode: str, parameters: Parameters) -> None:
         for layer in parameters.layers.values():
@@ -418,7 +530,19 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the vectors out: a copy holds plain arrays and lays out vectors of its own."""
-        return {**vars(self), "_parameters": None, "_healthy": None}
+        host = self.backend.to_host
+        state = {name: host(vector) for name, vector in self.optimizer_state.items()}
+        gone = {"_parameters": None, "_healthy": None, "_plan": None}
+        return {**vars(self), "optimizer_state": state, **gone}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bring the optimizer's vectors back to the device."""
+        vars(self).update(state)
+        with self.backend.scope():
+            self.optimizer_state = {
+                name: self.backend.asarray(vector, dtype=self.backend.float_dtype)
+                for name, vector in self.optimizer_state.items()
+            }
 
 
 class Sequential(Network):
@@ -428,7 +552,7 @@ class Sequential(Network):
     ----------
     layers : sequence of Layer
         In the order of the forward pass.
-    loss, lr, regularization, optimizer, device, backend, dtype, seed
+    loss, lr, regularization, optimizer, device, backend, dtype, seed, fuse
         As for `Network`.
 
     Examples
@@ -460,6 +584,7 @@ class Sequential(Network):
         backend: str | Backend | None = None,
         dtype: str = "float32",
         seed: int | None = None,
+        fuse: bool = True,
     ) -> None:
         super().__init__(
             loss,
@@ -470,6 +595,7 @@ class Sequential(Network):
             backend=backend,
             dtype=dtype,
             seed=seed,
+            fuse=fuse,
         )
         self.layers = list(layers)
         for index, layer in enumerate(self.layers):
@@ -504,17 +630,18 @@ class Sequential(Network):
 
 
 def _find_layers(key: str, value: Any) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers in a layer, a list or a dictionary, with keys joined by dots."""
+    """Yield the layers in a layer, or in nested lists and dictionaries; dots join the keys."""
     if isinstance(value, Layer):
         for name, inner in value.sublayers():
             yield from _find_layers(f"{key}.{name}", inner)
         yield key, value
-    elif isinstance(value, list | tuple) and value and isinstance(value[0], Layer):
-        for index, item in enumerate(value):
-            yield from _find_layers(f"{key}.{index}", item)
-    elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), Layer):
-        for name, item in value.items():
-            yield from _find_layers(f"{key}.{name}", item)
+    elif isinstance(value, list | tuple | dict):
+        pairs: Iterable[tuple[Any, Any]] = (
+            value.items() if isinstance(value, dict) else enumerate(value)
+        )
+        for name, item in pairs:
+            if isinstance(item, Layer | list | tuple | dict):
+                yield from _find_layers(f"{key}.{name}", item)
 
 
 def _expect(name: str, value: Any, kind: type) -> None:

@@ -114,8 +114,9 @@ class Parts(dict[str, Array]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy stands on its own: views would lose their vector.
-        return dict, (dict(self),)
+        # A pickle stands on its own: views would lose their vector, and arrays their device.
+        host = self.vector.backend.to_host
+        return dict, ({name: host(value) for name, value in self.items()},)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Array]:
         copy = self.vector.backend.xp.asarray
@@ -227,6 +228,12 @@ class Parameters:
                 _adopt(layer, kind, shown[kind])
             layer.grads = shown["grads"]
 
+    def restore_buffers(self, vector: Array) -> None:
+        """Give the buffers the values of a vector of their layout, wherever they lie by now."""
+        named = self.buffers.named(vector)
+        for part in self.buffers.parts:
+            self.layers[part.layer].buffers[part.name] = named[part.key]
+
     def gather_grads(self) -> Array:
         """Return the vector of gradients after a backward pass.
 
@@ -281,6 +288,8 @@ def _adopt(layer: Layer, kind: str, shown: Parts) -> None:
     current = getattr(layer, kind)
     if current is shown:
         return
+    for name in shown.keys() - shown.parts.keys() - current.keys():
+        del shown[name]
     for name, value in current.items():
         shown[name] = value
     setattr(layer, kind, shown)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._standard import Array
 from .callbacks import Callback, Progress, Run
-from .data.batches import ArrayBatches, Batches, IterableBatches, as_count, device_arrays
+from .data.batches import Batches, IterableBatches, array_batches, as_count, checked_arrays
 from .data.splitting import split
 from .errors import ConfigurationError, DataError, DivergenceError
 from .history import History
@@ -22,6 +22,7 @@ from .metrics import Metric
 from .metrics import get as get_metric
 from .network import Network
 from .random import Stream
+from .summary import step_memory
 
 __all__ = ["evaluate", "fit", "predict"]
 
@@ -38,6 +39,7 @@ def fit(
     shuffle: bool = True,
     steps_per_epoch: int | None = None,
     check_finite: bool = True,
+    resident: bool | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train a network.
@@ -69,6 +71,9 @@ def fit(
         Batches of an epoch, for iterables that do not end.
     check_finite : bool
         Look for NaN and infinity in the data before the first step.
+    resident : bool, optional
+        Whether all of the data is on the device during the run. By default if it fits; else it
+        goes there in chunks, in the same order of rows, while the device computes.
     progress : bool, optional
         Show the progress on standard error: a bar on a terminal, else a line per epoch. By
         default, only on a terminal.
@@ -119,19 +124,19 @@ def fit(
     if isinstance(validation, float):
         data, validation = _set_aside(network, data, validation)
     order = Stream(network.seed) if shuffle else None
-    batches = _batches(network, data, batch_size, check_finite, order, steps_per_epoch)
+    batches = _batches(network, data, batch_size, check_finite, resident, order, steps_per_epoch)
     held_out = None
     if validation is not None:
-        held_out = _batches(network, validation, batch_size, check_finite)
+        held_out = _batches(network, validation, batch_size, check_finite, resident)
     columns = ["loss", *(metric.name for metric in chosen)]
     if held_out is not None:
         columns += [f"val_{name}" for name in columns]
-    run = Run(network, epochs, batches.length, tuple(columns))
+    run = Run(network, epochs, batches.length, tuple(columns), memory=batches.memory)
     listeners += Progress.wanted(progress)
     if batches.length is not None:
         network.total_steps = network.steps + epochs * batches.length
     network.reset_divergence()
-    with _interruptible(run):
+    with network.backend.scope(), _interruptible(run):
         _run(run, batches, held_out, chosen, listeners)
     return run.history
 
@@ -143,6 +148,7 @@ def evaluate(
     *,
     metrics: Sequence[str | Metric] = (),
     check_finite: bool = True,
+    resident: bool | None = None,
 ) -> dict[str, float]:
     """Return the loss and the metrics of a network in test mode.
 
@@ -158,6 +164,8 @@ def evaluate(
         Such as "accuracy".
     check_finite : bool
         Look for NaN and infinity in the data first.
+    resident : bool, optional
+        As for `fit`.
 
     Returns
     -------
@@ -172,7 +180,9 @@ def evaluate(
     """
     chosen = [get_metric(metric) for metric in metrics]
     batch_size = as_count("batch_size", batch_size)
-    return _evaluate(network, _batches(network, data, batch_size, check_finite), chosen)
+    batches = _batches(network, data, batch_size, check_finite, resident)
+    with network.backend.scope():
+        return _evaluate(network, batches, chosen)
 
 
 def predict(network: Network, x: Any, batch_size: int = 256) -> np.ndarray[Any, Any]:
@@ -219,6 +229,7 @@ def _batches(
     data: Any,
     batch_size: int,
     finite: bool,
+    resident: bool | None,
     order: Stream | None = None,
     steps: int | None = None,
 ) -> Batches:
@@ -232,15 +243,26 @@ def _batches(
         return IterableBatches(data, steps, finite)
     backend = network.backend
     parameters = network.parameters
+    join = any(layer.batch_statistics for layer in parameters.layers.values())
     with backend.scope():
-        x, *rest = device_arrays(data, backend, finite=finite)
+        x, y, *weight = checked_arrays(data, backend, finite=finite)
         shape = network.output_shape(tuple(x.shape))
         if shape is None:  # a layer that cannot tell: try one sample
             shape = (x.shape[0], *network.eval(x[:1, ...]).shape[1:])
-        arrays = [x, network.prepare_target(rest[0], shape)]
-        arrays += [backend.asarray(weight, dtype=backend.float_dtype) for weight in rest[1:]]
-    join = any(layer.batch_statistics for layer in parameters.layers.values())
-    return ArrayBatches(tuple(arrays), batch_size, order, join_single=join)
+        y = network.check_target(y, shape)
+        needed = 0
+        if backend.free_memory() is not None:
+            rows = min(batch_size, int(x.shape[0]))
+            needed = step_memory(network, tuple(x.shape[1:]), rows).total
+        return array_batches(
+            (x, y, *weight),
+            backend,
+            batch_size,
+            order=order,
+            join_single=join,
+            resident=resident,
+            step_bytes=needed,
+        )
 
 
 def _set_aside(network: Network, data: Any, fraction: float) -> tuple[Any, Any]:

@@ -1,18 +1,34 @@
-"""What a training is given, cut into batches on the network's device."""
+"""What a training is given, cut into batches on the network's device.
+
+Arrays stay on the device for the whole run if they fit; else `StreamedBatches` brings them there
+in chunks.
+"""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+
 from .._standard import Array, array_namespace, from_host
 from ..backend import Backend
-from ..errors import ConfigurationError, DataError
+from ..errors import ConfigurationError, DataError, readable_bytes
 from ..random import Stream
-from .checks import as_host_array, check_finite
+from .checks import as_host_array, check_finite, chunks
 
-__all__ = ["ArrayBatches", "Batch", "Batches", "IterableBatches", "as_count", "device_arrays"]
+__all__ = [
+    "ArrayBatches",
+    "Batch",
+    "Batches",
+    "IterableBatches",
+    "array_batches",
+    "as_count",
+    "batch_bounds",
+    "checked_arrays",
+]
 
 #: Samples, targets and, if there are any, sample weights.
 Batch: TypeAlias = tuple[Any, Any, Any]
@@ -20,6 +36,9 @@ Batch: TypeAlias = tuple[Any, Any, Any]
 
 class Batches(Protocol):
     """One pass over data, again and again."""
+
+    memory: str | None
+    """What the data and a step take on the device, where that is known."""
 
     @property
     def length(self) -> int | None:
@@ -56,12 +75,9 @@ class ArrayBatches:
     ) -> None:
         self.arrays = arrays
         self.order = order
-        rows = int(arrays[0].shape[0])
-        starts = list(range(0, rows, batch_size))
-        if join_single and len(starts) > 1 and rows - starts[-1] == 1:
-            starts.pop()
-        self._bounds = list(zip(starts, [*starts[1:], rows], strict=True))
-        self.rows = rows
+        self.rows = int(arrays[0].shape[0])
+        self._bounds = batch_bounds(self.rows, batch_size, join_single)
+        self.memory: str | None = None
 
     @property
     def length(self) -> int:
@@ -104,6 +120,7 @@ class IterableBatches:
         self.source = source
         self.steps = steps
         self.finite = finite
+        self.memory: str | None = None
 
     @property
     def length(self) -> int | None:
@@ -137,13 +154,81 @@ class IterableBatches:
             )
 
 
-def device_arrays(
+def batch_bounds(rows: int, batch_size: int, join_single: bool) -> list[tuple[int, int]]:
+    """Return where the batches of a pass begin and end.
+
+    Examples
+    --------
+    >>> batch_bounds(5, 2, join_single=False), batch_bounds(5, 2, join_single=True)
+    ([(0, 2), (2, 4), (4, 5)], [(0, 2), (2, 5)])
+    """
+    starts = list(range(0, rows, batch_size))
+    if join_single and len(starts) > 1 and rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], rows], strict=True))
+
+
+def array_batches(
+    arrays: tuple[Any, ...],
+    backend: Backend,
+    batch_size: int,
+    *,
+    order: Stream | None = None,
+    join_single: bool = False,
+    resident: bool | None = None,
+    step_bytes: int = 0,
+) -> Batches:
+    """Cut arrays into batches, on the device for the whole run or brought there in chunks.
+
+    Parameters
+    ----------
+    arrays : tuple of (x, y) or (x, y, sample_weight)
+        NumPy arrays, or arrays of the back end, of one length N >= 1.
+    backend : Backend
+        Where the batches go.
+    batch_size, order, join_single
+        As for `ArrayBatches`.
+    resident : bool, optional
+        Whether all of the data shall be on the device. By default, if nine tenths of its free
+        memory have room for them and for a step. Arrays that are on a device already stay there.
+    step_bytes : int
+        What a training step takes.
+    """
+    dtypes = (backend.float_dtype, None, backend.float_dtype)[: len(arrays)]
+    free = backend.free_memory()
+    host = tuple(array for array in arrays if isinstance(array, np.ndarray))
+    itemsize = 8 if backend.dtype == "float64" else 4
+    # Integers other than the samples become indices of up to 8 bytes.
+    widths = [itemsize if a is arrays[0] or a.dtype.kind == "f" else 8 for a in host]
+    data = sum(w * math.prod(array.shape) for w, array in zip(widths, host, strict=True))
+    if resident is None:
+        resident = free is None or data + step_bytes <= 0.9 * free
+    batches: Batches
+    if resident or len(host) < len(arrays):
+        moved = [backend.asarray(a, dtype=d) for a, d in zip(arrays, dtypes, strict=True)]
+        batches = ArrayBatches(tuple(moved), batch_size, order, join_single)
+        where = "that stay there"
+    else:
+        from .streaming import CHUNK_BYTES, StreamedBatches
+
+        room = CHUNK_BYTES if free is None else min(CHUNK_BYTES, max(0, free - step_bytes) // 4)
+        batches = StreamedBatches(host, dtypes, backend, batch_size, order, join_single, room)
+        where = "that go there in chunks"
+    if free is not None:
+        batches.memory = (
+            f"{backend.device_name}: about {readable_bytes(step_bytes)} for a training step, "
+            f"{readable_bytes(data)} of new data {where}, {readable_bytes(free)} free"
+        )
+    return batches
+
+
+def checked_arrays(
     data: tuple[Any, ...], backend: Backend, *, finite: bool, name: str = "the training data"
 ) -> tuple[Any, ...]:
-    """Check a tuple of arrays and bring the samples to the device.
+    """Check a tuple of arrays: samples, targets, and perhaps weights.
 
-    Returns the samples on the device, and the rest as it came: targets wait for the loss, which
-    knows what they may be.
+    Returns NumPy arrays, and arrays of the back end as they came. Nothing is copied. Targets wait
+    for the loss, which knows what they may be.
 
     Raises
     ------
@@ -168,10 +253,8 @@ def device_arrays(
     if finite:
         for label, array in zip(labels, arrays, strict=True):
             _check_finite_anywhere(array, label, backend)
-    x = backend.asarray(arrays[0], dtype=backend.float_dtype)
-    if finite and arrays[0].dtype != x.dtype:
-        _check_finite_anywhere(x, f"x as {backend.dtype}", backend)  # too large for the type?
-    return (x, *arrays[1:])
+        _check_range(arrays[0], backend)
+    return tuple(arrays)
 
 
 def _check_finite_anywhere(array: Array, name: str, backend: Backend) -> None:
@@ -181,6 +264,21 @@ def _check_finite_anywhere(array: Array, name: str, backend: Backend) -> None:
         check_finite(array, name)
     elif xp.isdtype(array.dtype, "real floating") and not bool(xp.all(xp.isfinite(array))):
         check_finite(backend.to_host(array), name)
+
+
+def _check_range(x: Array, backend: Backend) -> None:
+    """Refuse samples that turn infinite when they are cast to the type of the network."""
+    name = f"x as {backend.dtype}"
+    if not isinstance(x, np.ndarray):
+        if x.dtype != backend.float_dtype:
+            _check_finite_anywhere(backend.asarray(x, backend.float_dtype), name, backend)
+        return
+    largest = np.finfo(backend.dtype).max
+    if x.dtype.kind != "f" or np.finfo(x.dtype).max <= largest:
+        return
+    if any(np.abs(x[rows]).max(initial=0.0) > largest for rows in chunks(x)):
+        with np.errstate(over="ignore"):
+            check_finite(x.astype(backend.dtype), name)
 
 
 def _index_dtype(array: Array) -> Any:

@@ -9,32 +9,14 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import activations, batchnorm, lanes, layernorm
-from ..layers import ELU, GELU, BatchNorm, Dropout, LayerNorm, LeakyReLU, Linear
+from ..layers import ELU, BatchNorm, Dropout, LayerNorm, LeakyReLU, Linear
 from ..layers.layer import Layer
 from ..random import drop_threshold, keep_scale
-from .steps import Buffer, Step, as_rows
+from .steps import Scratch, Step, as_rows
 
-__all__ = ["ChainStep", "Scratch"]
+__all__ = ["ChainStep"]
 
-
-class Scratch:
-    """Buffers that all steps of a plan share: none is in use when a step has returned."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.gradient = Buffer(dtype)  # by the input, on its way to the step before
-        self.inner = Buffer(dtype)  # by what is inside a step
-        self.words = Buffer(np.uint64)
-        self._zeros = np.zeros(0, dtype)
-        self._ones = np.ones(0, dtype)
-        self._lanes = np.zeros((1, 0), np.uint16)
-
-    def constants(self, width: int) -> tuple[Array, Array, Array]:
-        """Return zeros and ones (width,), and a row of lanes (1, width) for "no dropout"."""
-        if self._zeros.size < width:
-            self._zeros = np.zeros(width, self._zeros.dtype)
-            self._ones = np.ones(width, self._ones.dtype)
-            self._lanes = np.zeros((1, width), np.uint16)
-        return self._zeros[:width], self._ones[:width], self._lanes[:, :width]
+_LANES_A_WORD = 4
 
 
 class ChainStep(Step):
@@ -57,61 +39,42 @@ class ChainStep(Step):
     def __init__(
         self, layers: tuple[Layer, ...], kind: str, dtype: str, scratch: Scratch, remark: str
     ) -> None:
-        super().__init__(layers, remark)
-        self._dtype = np.dtype(dtype)
-        self._scratch = scratch
-        self._linear = _of(layers, Linear)
-        self._norm: Any = _of(layers, BatchNorm, LayerNorm)
-        self._dropout = _of(layers, Dropout)
-        self._activation = next((a for a in layers if type(a) not in _OTHERS), None)
-        self._kind = kind
-        if kind == "identity" and self._dropout is not None:
-            self._kind = "dropout"
+        super().__init__(layers, dtype, scratch, remark)
+        kinds: dict[type, Any] = {type(layer): layer for layer in layers}
+        self._linear: Linear | None = kinds.pop(Linear, None)
+        self._batchnorm: BatchNorm | None = kinds.pop(BatchNorm, None)
+        self._layernorm: LayerNorm | None = kinds.pop(LayerNorm, None)
+        self._dropout: Dropout | None = kinds.pop(Dropout, None)
+        self._activation: Any = next(iter(kinds.values()), None)
+        self._norm: Any = self._batchnorm or self._layernorm
+        self._test_kind = kind
+        self._kind = "dropout" if kind == "identity" and self._dropout is not None else kind
         self._has_slope = self._kind in activations.FORWARD_WITH_SLOPE
-        self._product = Buffer(dtype)
-        self._output = Buffer(dtype)
-        self._slope = Buffer(dtype)
-        self._normalized = Buffer(dtype)
-        self._vectors: dict[str, Array] = {}
         self._key = np.zeros(3, np.uint64)
+        self._rate = 0.0, 0, 1.0  # of the dropout: p, threshold, scale
+        self._drawn: tuple[Array, Array] = (np.zeros(0, np.uint64), np.zeros((0, 0), np.uint16))
+        self._vectors: dict[str, Array] = {}
         self._kept: Any = None
-        self._compile(dtype)
-
-    def _compile(self, dtype: str) -> None:
-        """Fetch the kernels; the first process on a machine compiles them here."""
-        if self._has_slope:
-            self._forward = activations.FORWARD_WITH_SLOPE[self._kind][dtype]
-        else:
-            self._forward = activations.FORWARD[self._kind][dtype]
-        derivative = "slope" if self._has_slope else self._kind
-        self._backward = activations.BACKWARD[derivative, self._norm is not None][dtype]
-        if self._dropout is not None:
-            self._fill = lanes.fill[dtype]
-        if isinstance(self._norm, BatchNorm):
-            self._statistics = batchnorm.statistics[dtype]
-            self._finish = batchnorm.finish[dtype]
-        elif self._norm is not None:
-            self._normalize = layernorm.normalize[dtype]
-            self._finish = layernorm.finish[dtype]
 
     # ---------------------------------------------------------------- training
 
     def forward(self, input: Array) -> Array:
         """Return the output in training mode."""
+        dtype = self._name
         x, shape = self._enter(input)
-        rows, width = x.shape[0], shape[-1] if self._linear is not None else x.shape[1]
-        zeros, ones, no_lanes = self._scratch.constants(width)
-        bias, inputs = zeros, x
-        if self._linear is not None:
-            x = np.matmul(x, self._linear.params["W"], out=self._product.matrix(rows, width))
-            if self._linear.bias:
-                bias = self._linear.params["b"]
+        rows, inputs, linear = x.shape[0], x, self._linear
+        width = x.shape[1] if linear is None else linear.output_dim
+        zeros, ones, _ = self._scratch.constants(width)
+        bias = zeros
+        if linear is not None:
+            x = np.matmul(x, linear.params["W"], out=self._buffer("product", rows, width))
+            bias = linear.params["b"] if linear.bias else zeros
         centre, scale, shift = zeros, ones, bias
-        norm = self._norm
-        if isinstance(norm, BatchNorm):
-            centre, inverse, scale = self._own(width, "mean", "inverse", "scale")
+        if self._batchnorm is not None:
+            norm = self._batchnorm
+            centre, inverse, scale = (self._vector(v, width) for v in ("mean", "inverse", "scale"))
             shift = norm.params["beta"]
-            self._statistics(
+            batchnorm.statistics[dtype](
                 x,
                 bias,
                 norm.params["gamma"],
@@ -123,67 +86,137 @@ class ChainStep(Step):
                 inverse,
                 scale,
             )
-        elif norm is not None:
-            normalized = self._normalized.matrix(rows, width)
-            inverse = self._own(rows, "inverse")[0]
-            self._normalize(x, bias, norm.epsilon, normalized, inverse)
-            x, scale, shift = normalized, norm.params["gamma"], norm.params["beta"]
-        drawn, threshold, keep = self._draw(rows, width, no_lanes)
-        output = self._output.matrix(rows, width) if self.keeps_output else np.empty_like(x)
-        common = (x, centre, scale, shift, drawn, threshold, keep, self._setting, output)
+        elif self._layernorm is not None:
+            normalized = self._buffer("normalized", rows, width)
+            inverse = self._vector("inverse", rows)
+            layernorm.normalize[dtype](x, bias, self._layernorm.epsilon, normalized, inverse)
+            x, scale = normalized, self._layernorm.params["gamma"]
+            shift = self._layernorm.params["beta"]
+        drawn, threshold, keep = self._draw(rows, width)
+        output = self._buffer("output", rows, width) if self.keeps_output else np.empty_like(x)
+        told = output
+        common = (x, centre, scale, shift, drawn, threshold, keep, self._setting(), output)
         if self._has_slope:
-            told = self._slope.matrix(rows, width)
-            self._forward(*common, told)
+            told = self._buffer("slope", rows, width)
+            activations.FORWARD_WITH_SLOPE[self._kind][dtype](*common, told)
         else:
-            told = output
-            self._forward(*common)
+            activations.FORWARD[self._kind][dtype](*common)
         self._kept = inputs, x, centre, scale, told, keep, input.shape
         return output if output.shape == shape else output.reshape(shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
+        dtype = self._name
         inputs, x, centre, scale, told, keep, shape = self._kept
         self._kept = None
         rows, width = x.shape
-        douts = as_rows(dout, width, self._dtype)
         linear, norm = self._linear, self._norm
-        dshift, dscale = self._own(width, "dshift", "dscale")
-        dbias = dshift
+        dbias, dscale = self._vector("dbias", width), self._vector("dscale", width)
         if linear is not None and linear.bias:
             dbias = linear.grads["b"]
+        dshift = dbias
         if norm is not None:
             dshift, dscale = norm.grads["beta"], norm.grads["gamma"]
-        else:
-            dshift = dbias
-        if linear is None and self.wants_gradient and not self.keeps_gradient:
-            dx = np.empty_like(x)
-        else:
-            dx = self._scratch.inner.matrix(rows, width)
-        self._backward(douts, told, keep, x, centre, dx, dshift, dscale)
-        if isinstance(norm, BatchNorm):
+        dx = self._scratch.inner.matrix(rows, width) if linear is not None else None
+        if dx is None:
+            dx = self._gradient(rows, width)
+        derivative = "slope" if self._has_slope else self._kind
+        backward = activations.BACKWARD[derivative, norm is not None][dtype]
+        backward(as_rows(dout, width, self._dtype), told, keep, x, centre, dx, dshift, dscale)
+        if self._batchnorm is not None:
             inverse = self._vectors["inverse"]
-            self._finish(x, centre, inverse, scale, dshift, dscale, dx)
-            dbias[:] = 0.0  # the mean takes the bias away
+            batchnorm.finish[dtype](x, centre, inverse, scale, dshift, dscale, dx)
+            dbias[:] = 0.0  # it would be rounding errors: the mean takes the bias away
         elif norm is not None:
-            self._finish(x, self._vectors["inverse"], scale, dx, dbias)
+            layernorm.finish[dtype](x, self._vectors["inverse"], scale, dx, dbias)
         if linear is None:
             return dx.reshape(shape)
         np.matmul(inputs.T, dx, out=linear.grads["W"])
         if not self.wants_gradient:
             return None
-        dinput = self._scratch.gradient.matrix(*inputs.shape) if self.keeps_gradient else None
+        dinput = self._gradient(*inputs.shape)
         return np.matmul(dx, linear.params["W"].T, out=dinput).reshape(shape)
+
+    def forget(self) -> None:
+        """Drop what `forward` left."""
+        self._kept = None
 
     # ---------------------------------------------------------------- test mode
 
     def evaluate(self, input: Array) -> Array:
-        """Return the output in test mode, in memory of its own: threads may share a network."""
+        """Return the output in test mode, in new memory: threads may share a network."""
+        if self._linear is None and self._norm is None and self._activation is None:
+            return input
+        dtype = self._name
         x, shape = self._enter(input)
-        linear, norm, bias = self._linear, self._norm, None
-        if linear is not None:
-            x = np.matmul(x, linear.params["W"])
-            bias = linear.params["b"] if linear.bias else None
+        bias = None
+        if self._linear is not None:
+            x = np.matmul(x, self._linear.params["W"])
+            bias = self._linear.params.get("b")
+            if self._norm is None and self._activation is None:
+                return x if bias is None else np.add(x, bias, out=x)
         rows, width = x.shape
-        zeros, ones, no_lanes = np.zeros(width, self._dtype), None, None
-        ...
-        return x
+        centre, scale, no_lanes = self._scratch.constants(width)
+        shift = centre if bias is None else bias
+        if self._batchnorm is not None:
+            norm = self._batchnorm
+            centre = norm.buffers["running_mean"] - shift
+            scale = np.sqrt(norm.buffers["running_var"] + norm.epsilon)
+            scale = np.divide(norm.params["gamma"], scale, out=scale)
+            shift = norm.params["beta"]
+        elif self._layernorm is not None:
+            normalized, inverse = np.empty_like(x), np.empty(rows, self._dtype)
+            layernorm.normalize[dtype](x, shift, self._layernorm.epsilon, normalized, inverse)
+            x, scale = normalized, self._layernorm.params["gamma"]
+            shift = self._layernorm.params["beta"]
+        output = np.empty_like(x)
+        forward = activations.FORWARD[self._test_kind][dtype]
+        forward(x, centre, scale, shift, no_lanes, 0, 1.0, self._setting(), output)
+        return output.reshape(shape)
+
+    # ---------------------------------------------------------------- details
+
+    def _enter(self, input: Array) -> tuple[Array, tuple[int, ...]]:
+        """Return the input as rows, and the shape of the output."""
+        shape = self._checked(input.shape)
+        if self._linear is not None or self._norm is not None:
+            width = input.shape[-1]
+        else:  # nothing but elementwise: few long rows
+            width = math.prod(input.shape[1:]) if input.ndim > 1 else input.shape[0]
+        return as_rows(input, width, self._dtype), shape
+
+    def _setting(self) -> float:
+        """Return the number that the activation is set by."""
+        activation = self._activation
+        if isinstance(activation, LeakyReLU):
+            return activation.slope
+        return activation.alpha if isinstance(activation, ELU) else 0.0
+
+    def _draw(self, rows: int, width: int) -> tuple[Array, int, float]:
+        """Return lanes, the threshold below which an element is dropped, and the scale."""
+        dropout = self._dropout
+        p = 0.0 if dropout is None else dropout.p
+        if p != self._rate[0]:
+            nothing = drop_threshold(p) == drop_threshold(1.0)
+            self._rate = p, drop_threshold(p), 0.0 if nothing else keep_scale(p)
+        _, threshold, keep = self._rate
+        if dropout is None or threshold == 0 or keep == 0.0:
+            return self._scratch.constants(width)[2], 0, keep
+        words, drawn = self._drawn
+        if drawn.shape != (rows, width):
+            # Lanes are words in little-endian order; the plan refuses other machines.
+            size = -(-rows * width // (_LANES_A_WORD * lanes.BLOCK)) * lanes.BLOCK
+            words = self._scratch.words.matrix(1, size)[0]
+            drawn = words.view(np.uint16)[: rows * width].reshape(rows, width)
+            self._drawn = words, drawn
+        stream: Any = dropout.stream
+        self._key[:] = stream.seed, stream.stream, dropout.step
+        lanes.fill[self._name](self._key, words)
+        return drawn, threshold, keep
+
+    def _vector(self, name: str, size: int) -> Array:
+        """Return a vector of the step's own, with whatever is there."""
+        found = self._vectors.get(name)
+        if found is None or found.size != size:
+            found = self._vectors[name] = np.empty(size, self._dtype)
+        return found

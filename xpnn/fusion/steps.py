@@ -1,8 +1,8 @@
 """Steps: what a plan runs in the place of layers.
 
 A step keeps what its backward pass needs until that has run, as a layer does in its cache. The
-buffers that it computes in stay with it. What leaves the plan, or goes to a layer that is not
-xpnn's and may keep it, is never in such a buffer: see `Step.keeps_output`.
+buffers that it computes in stay with it from one training step to the next. What leaves the plan,
+or goes to a layer that is not xpnn's and may keep it, is never in such a buffer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .._standard import Array
 from ..layers import Linear
 from ..layers.layer import Layer
 
-__all__ = ["Buffer", "LayerStep", "LinearStep", "Step", "as_rows"]
+__all__ = ["Buffer", "LayerStep", "LinearStep", "PlanStep", "Scratch", "Step", "as_rows"]
 
 
 class Buffer:
@@ -40,26 +40,42 @@ class Buffer:
         return found
 
 
-class Step:
-    """A run of layers; the base class of steps.
+class Scratch:
+    """Buffers that the steps of a plan share."""
+
+    def __init__(self, dtype: Any) -> None:
+        # Gradients on their way from step to step: one is read while the other is written.
+        self.gradients = Buffer(dtype), Buffer(dtype)
+        self.inner = Buffer(dtype)  # gradients inside a step
+        self.words = Buffer(np.uint64)  # random bits
+        self._constants = np.zeros(0, dtype), np.ones(0, dtype), np.zeros((1, 0), np.uint16)
+
+    def constants(self, width: int) -> tuple[Array, Array, Array]:
+        """Return zeros (width,), ones (width,), and lanes (1, width) that drop nothing."""
+        zeros, ones, lanes = self._constants
+        if zeros.size < width:
+            zeros, ones = np.zeros(width, zeros.dtype), np.ones(width, zeros.dtype)
+            lanes = np.zeros((1, width), np.uint16)
+            self._constants = zeros, ones, lanes  # at once: another thread may be reading
+        return zeros[:width], ones[:width], lanes[:, :width]
+
+
+class PlanStep:
+    """A run of layers; the base class of what a plan is made of.
 
     Attributes
     ----------
     layers : tuple of Layer
         What it does.
-    keeps_output, keeps_gradient : bool
-        Whether `forward` and `backward` may return a buffer that the next step overwrites.
-    wants_gradient : bool
-        Whether anybody uses the gradient by the input.
     remark : str
         How it does it, for people.
+    wants_gradient : bool
+        Whether anybody uses the gradient by the input.
     """
 
     def __init__(self, layers: tuple[Layer, ...], remark: str) -> None:
         self.layers = layers
         self.remark = remark
-        self.keeps_output = False
-        self.keeps_gradient = False
         self.wants_gradient = True
 
     def forward(self, input: Array) -> Array:
@@ -70,50 +86,103 @@ class Step:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop what `forward` left, as there will be no backward pass."""
+        for layer in self.layers:
+            layer.cache.clear()
+
     def evaluate(self, input: Array) -> Array:
-        """Return the output in test mode, without a trace."""
+        """Return the output in test mode."""
         raise NotImplementedError
 
 
-class LayerStep(Step):
+class LayerStep(PlanStep):
     """A layer as it is."""
+
+    def __init__(self, layer: Layer, remark: str) -> None:
+        super().__init__((layer,), remark)
+        self._layer = layer
 
     def forward(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
-        return self.layers[0].forward(input)
+        return self._layer.forward(input)
 
     def backward(self, dout: Array) -> Array:
-        """Do the layer's own backward pass."""
-        return self.layers[0].backward(dout)
+        """Let the layer do its backward pass."""
+        return self._layer.backward(dout)
 
     def evaluate(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
-        return self.layers[0].forward(input)
+        return self._layer.forward(input)
+
+
+class Step(PlanStep):
+    """Layers on NumPy that compute in buffers; the base class of faster steps.
+
+    Attributes
+    ----------
+    keeps_output, keeps_gradient : bool
+        Whether `forward` and `backward` may return a buffer that a later step overwrites.
+    slot : int
+        Which of the two shared buffers takes the gradient by the input.
+    """
+
+    def __init__(
+        self, layers: tuple[Layer, ...], dtype: str, scratch: Scratch, remark: str
+    ) -> None:
+        super().__init__(layers, remark)
+        self.keeps_output = False
+        self.keeps_gradient = False
+        self.slot = 0
+        self._dtype = np.dtype(dtype)
+        self._name = dtype  # NumPy takes 4 us to name a dtype
+        self._scratch = scratch
+        self._buffers: dict[str, Buffer] = {}
+        self._shapes: tuple[Any, Any] = (None, None)
+
+    def _checked(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the output, after every layer has checked that of its input."""
+        known, result = self._shapes
+        if shape != known:
+            result = shape
+            for layer in self.layers:
+                result = layer.output_shape(result)
+            self._shapes = shape, result
+        return result  # type: ignore[no-any-return]
+
+    def _buffer(self, name: str, rows: int, columns: int) -> Array:
+        """Return a matrix of the step's own, with whatever is there."""
+        if name not in self._buffers:
+            self._buffers[name] = Buffer(self._dtype)
+        return self._buffers[name].matrix(rows, columns)
+
+    def _gradient(self, rows: int, columns: int) -> Array:
+        """Return where the gradient by the input goes."""
+        if self.keeps_gradient:
+            return self._scratch.gradients[self.slot].matrix(rows, columns)
+        return np.empty((rows, columns), self._dtype)
 
 
 class LinearStep(Step):
     """A `Linear` layer on NumPy that writes into buffers and into the vector of gradients."""
 
-    def __init__(self, layer: Linear, dtype: Any, scratch: Buffer, remark: str) -> None:
-        super().__init__((layer,), remark)
+    def __init__(self, layer: Linear, dtype: str, scratch: Scratch, remark: str) -> None:
+        super().__init__((layer,), dtype, scratch, remark)
         self._layer = layer
-        self._dtype = np.dtype(dtype)
-        self._output = Buffer(dtype)
-        self._scratch = scratch
         self._rows: Any = None
 
     def forward(self, input: Array) -> Array:
         """Return ``input @ W + b``."""
         layer = self._layer
-        shape = layer.output_shape(input.shape)
+        shape = self._checked(input.shape)
         rows = self._rows = as_rows(input, layer.input_dim, self._dtype)
         output = None
         if self.keeps_output:
-            output = self._output.matrix(rows.shape[0], layer.output_dim)
+            output = self._buffer("output", rows.shape[0], layer.output_dim)
         output = np.matmul(rows, layer.params["W"], out=output)
         if layer.bias:
             output += layer.params["b"]
-        return output if len(shape) == 2 else output.reshape(shape)
+        return output.reshape(shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of W and b where they belong, without a copy."""
@@ -125,15 +194,21 @@ class LinearStep(Step):
             np.add.reduce(drows, axis=0, out=layer.grads["b"])
         if not self.wants_gradient:
             return None
-        dinput = self._scratch.matrix(*rows.shape) if self.keeps_gradient else None
-        dinput = np.matmul(drows, layer.params["W"].T, out=dinput)
-        return dinput if dout.ndim == 2 else dinput.reshape(*dout.shape[:-1], layer.input_dim)
+        dinput = np.matmul(drows, layer.params["W"].T, out=self._gradient(*rows.shape))
+        return dinput.reshape(*dout.shape[:-1], layer.input_dim)
+
+    def forget(self) -> None:
+        """Drop what `forward` left."""
+        self._rows = None
 
     def evaluate(self, input: Array) -> Array:
         """Return ``input @ W + b``."""
-        output = self._layer.forward(input)
-        self._layer.cache.clear()
-        return output
+        layer = self._layer
+        shape = self._checked(input.shape)
+        output = np.matmul(as_rows(input, layer.input_dim, self._dtype), layer.params["W"])
+        if layer.bias:
+            output += layer.params["b"]
+        return output.reshape(shape)
 
 
 def as_rows(array: Array, width: int, dtype: Any) -> Array:

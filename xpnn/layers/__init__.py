@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .activations import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from .batchnorm import BatchNorm
+from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .dropout import Dropout
 from .flatten import Flatten
 from .gelu import GELU, SiLU, Softplus
@@ -16,6 +17,9 @@ __all__ = [
     "ELU",
     "GELU",
     "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Flatten",
     "Layer",

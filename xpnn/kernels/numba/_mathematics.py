@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.polynomial import chebyshev
@@ -63,7 +63,7 @@ def _horner(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
     return total
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _split_exp(typing_context: Any, x: Any) -> Any:
     """(2^k, q) for x <= 0; 2^k is 0 where the exponential is too small. NaN gives a NaN q."""
 
@@ -89,10 +89,10 @@ def _split_exp(typing_context: Any, x: Any) -> Any:
         power = builder.select(small, real(0.0), power)
         return cgutils.pack_array(builder, [power, q])
 
-    return types.UniTuple(x, 2)(x), generate
+    return types.UniTuple(x, 2)(x), generate  # type: ignore[attr-defined]
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _erfc_series(typing_context: Any, u: Any) -> Any:
     """Sum the series in `xpnn._standard.erf`, at u in [-1, 1]."""
 
@@ -102,7 +102,7 @@ def _erfc_series(typing_context: Any, u: Any) -> Any:
     return u(u), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
     """Return the larger of two numbers, NaN if one of them is. Unlike `max`, vector code."""
 

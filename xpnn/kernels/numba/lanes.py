@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -20,7 +20,7 @@ _MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _INCREMENTS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _product(typing_context: Any, a: Any, b: Any) -> Any:
     """Return the upper and lower 64 bits of a product: one instruction."""
 
@@ -30,7 +30,8 @@ def _product(typing_context: Any, a: Any, b: Any) -> Any:
         halves = [builder.lshr(product, wide(64)), product]
         return cgutils.pack_array(builder, [builder.trunc(h, ir.IntType(64)) for h in halves])
 
-    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), generate
+    pair = types.UniTuple(types.uint64, 2)  # type: ignore[attr-defined]
+    return pair(types.uint64, types.uint64), generate
 
 
 @kernel("words words!")

@@ -1,0 +1,16 @@
+"""PyTorch eager with the optimizers' faster kernel, which is one word in a program."""
+
+from __future__ import annotations
+
+from .torch_eager import TorchEager
+
+
+class TorchFused(TorchEager):
+    """``fused=True``."""
+
+    key = "torch-fused"
+    title = "PyTorch eager, fused optimizer"
+    fused = True
+    # Without an optimizer it is PyTorch eager.
+    prediction = products = cross_entropy = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
+    epoch_from_files = None  # type: ignore[assignment]

@@ -1,0 +1,203 @@
+"""xpnn as its users have it: with Numba on a CPU, with CuPy on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..clock import cupy_clock
+from ..competitor import Competitor, Task
+from ..workload import norm
+from ..workloads.adam import AdamUpdate
+from ..workloads.cross_entropy import CrossEntropy
+from ..workloads.dropout_mask import DropoutMask
+from ..workloads.epoch import Epoch, EpochFromFiles
+from ..workloads.layernorm_gelu import LayerNormGELU
+from ..workloads.prediction import Prediction
+from ..workloads.training_step import TrainingStep
+
+
+class Xpnn(Competitor):
+    """``xpnn.Sequential``, fused."""
+
+    key = "xpnn"
+    title = "xpnn"
+    modules = ("numba",)
+    distributions = ("numpy", "array-api-compat", "numba")
+    packages = ("xpnn",)
+    devices = ("cpu", "cuda")
+    caches = ("NUMBA_CACHE_DIR", "CUPY_CACHE_DIR")
+    fuse: ClassVar[bool] = True
+
+    def __init__(self, device: str, threads: int) -> None:
+        super().__init__(device, threads)
+        import xpnn
+
+        self.xpnn = xpnn
+        self.backend = xpnn.backend(device=device)
+
+    @classmethod
+    def needs(cls, device: str) -> tuple[str, ...]:
+        """Numba is for the CPU, CuPy for the GPU."""
+        return cls.modules if device == "cpu" else ("cupy",)
+
+    def clock(self) -> Any:
+        """Return events for a GPU."""
+        return super().clock() if self.device == "cpu" else cupy_clock()
+
+    def versions(self) -> dict[str, str]:
+        """Name the libraries that the device needs."""
+        return {"xpnn": self.xpnn.__version__, **super().versions()}
+
+    # ---------------------------------------------------------------- networks
+
+    def network(self, work: TrainingStep) -> Any:
+        """Make the network of a training step with its initial weights."""
+        xpnn = self.xpnn
+        layers: list[Any] = []
+        weights = work.weights()
+        for number, weight in enumerate(weights):
+            linear = xpnn.Linear(*weight.shape)
+            linear.params["W"], linear.params["b"] = weight, np.zeros(weight.shape[1])
+            layers.append(linear)
+            if number < len(weights) - 1:
+                layers += [xpnn.BatchNorm(weight.shape[1])] if work.normalized else []
+                layers.append(xpnn.ReLU())
+                layers += [xpnn.Dropout(work.dropout)] if work.normalized else []
+        optimizer = xpnn.Adam(work.lr)
+        if work.optimizer == "sgd":
+            optimizer = xpnn.SGD(work.lr, momentum=work.momentum)
+        return xpnn.Sequential(
+            layers,
+            xpnn.SoftmaxCrossEntropy(),
+            optimizer=optimizer,
+            regularization=xpnn.L2(work.l2) if work.l2 else None,
+            backend=self.backend,
+            seed=0,
+            fuse=self.fuse,
+        )
+
+    def training_step(self, work: TrainingStep) -> Task:
+        """``Network.train``."""
+        net = self.network(work)
+        x, y = work.inputs()
+        device_x, device_y = self.backend.asarray(x), self.backend.asarray(y)
+        return Task(
+            lambda: net.train(device_x, device_y),
+            # The output, since the loss has the penalty in it.
+            lambda result: [work.loss(self.backend.to_host(result[0]), y)],
+        )
+
+    plain_training_step = training_step
+
+    def prediction(self, work: Prediction) -> Task:
+        """``xpnn.predict``."""
+        net = self.network(work.net)
+        x = work.inputs()
+        return Task(
+            lambda: self.xpnn.predict(net, x, batch_size=work.batch),
+            lambda result: [norm(result), float(result[0, 0])],
+        )
+
+    def epoch(self, work: Epoch) -> Task:
+        """``xpnn.fit``."""
+        x, y = (self.backend.asarray(array) for array in work.arrays())
+        net = self.network(work.net)
+        return Task(lambda: self._fit(net, work, x, y), lambda loss: [loss])
+
+    def epoch_from_files(self, work: EpochFromFiles) -> Task:
+        """``xpnn.data.load``, ``Standardization`` and ``xpnn.fit``."""
+        data = self.xpnn.data
+        net = self.network(work.net)
+
+        def step() -> float:
+            parts = data.load(work.files)
+            standardization = data.Standardization(parts.standardization).fit(parts.x_train)
+            x = standardization.transform(parts.x_train, dtype=np.float32)
+            return self._fit(net, work, x.reshape(len(x), -1), parts.y_train)
+
+        return Task(step, lambda loss: [loss])
+
+    def _fit(self, net: Any, work: Epoch, x: Any, y: Any) -> float:
+        history = self.xpnn.fit(
+            net, (x, y), epochs=1, batch_size=work.net.batch, shuffle=work.shuffle, progress=False
+        )
+        return float(history["loss"][-1])
+
+    # ---------------------------------------------------------------- single operations
+
+    def _plan(self, layers: list[Any], loss: Any = None, optimizer: Any = None) -> Any:
+        """Return a network, and what it runs in the place of its layers, loss and optimizer."""
+        loss = loss or self.xpnn.SoftmaxCrossEntropy()
+        optimizer = optimizer or self.xpnn.SGD(0.1)
+        net = self.xpnn.Sequential(layers, loss, optimizer=optimizer, backend=self.backend, seed=0)
+        return net, self.xpnn.fusion.plan(net)
+
+    def cross_entropy(self, work: CrossEntropy) -> Task:
+        """``SoftmaxCrossEntropy``."""
+        scores, labels = (self.backend.asarray(array) for array in work.inputs())
+        net, plan = self._plan([])
+        fused = plan.loss if plan.loss is not None else net.loss_and_gradient
+        to_host = self.backend.to_host
+        return Task(
+            lambda: fused(scores, labels),
+            lambda result: [float(result[0]), norm(to_host(result[1]))],
+        )
+
+    def adam_update(self, work: AdamUpdate) -> Task:
+        """``Adam``."""
+        values, grads = (self.backend.asarray(array) for array in work.vectors())
+        optimizer = self.xpnn.Adam(work.lr)
+        vector = self.xpnn.Layer()
+        vector.params["W"] = values
+        net, plan = self._plan([vector], optimizer=optimizer)
+        flat = net.parameters.values
+
+        def layers_step() -> Any:
+            if not net.optimizer_state:
+                net.optimizer_state = optimizer.init(flat.array)
+            net.steps += 1
+            flat.array, net.optimizer_state = optimizer.step(
+                flat.array, grads, net.optimizer_state, net.steps, work.lr, []
+            )
+
+        def fused_step() -> Any:
+            plan.update(net, grads, np.float32(0.0))
+
+        return Task(
+            layers_step if plan.update is None else fused_step,
+            lambda result: [norm(self.backend.to_host(flat.array))],
+        )
+
+    def layernorm_gelu(self, work: LayerNormGELU) -> Task:
+        """``LayerNorm`` and ``GELU``."""
+        x, dout, gamma, beta = (self.backend.asarray(array) for array in work.inputs())
+        norm_layer = self.xpnn.LayerNorm(work.columns)
+        norm_layer.params["gamma"], norm_layer.params["beta"] = gamma, beta
+        net, plan = self._plan([norm_layer, self.xpnn.GELU()])
+        _ = net.parameters
+        steps = plan.steps
+        steps[0].wants_gradient = True  # of the input, which the others compute, too
+
+        def step() -> Any:
+            output, gradient = x, dout
+            for part in steps:
+                output = part.forward(output)
+            for part in reversed(steps):
+                gradient = part.backward(gradient)
+            return gradient
+
+        return Task(step, lambda dx: [norm(self.backend.to_host(dx))])
+
+    def dropout_mask(self, work: DropoutMask) -> Task:
+        """``xpnn.random.Stream.mask``."""
+        stream, like = self.xpnn.random.Stream(0), self.backend.asarray(np.zeros(1))
+        call = 0
+
+        def step() -> Any:
+            nonlocal call
+            call += 1
+            return stream.at(call).mask((work.size,), work.p, like=like)
+
+        return Task(step, lambda mask: [float(self.backend.to_host(mask).mean())])

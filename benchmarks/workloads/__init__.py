@@ -1,0 +1,30 @@
+"""All workloads, in the order of the report."""
+
+from __future__ import annotations
+
+from ..workload import Workload
+from . import (
+    adam,
+    cross_entropy,
+    dropout_mask,
+    epoch,
+    layernorm_gelu,
+    prediction,
+    products,
+    training_step,
+)
+
+MODULES = (
+    training_step,
+    products,
+    cross_entropy,
+    adam,
+    layernorm_gelu,
+    dropout_mask,
+    prediction,
+    epoch,
+)
+
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for module in MODULES for workload in module.WORKLOADS
+}

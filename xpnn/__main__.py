@@ -1,0 +1,8 @@
+"""Lets ``python -m xpnn`` be the command ``xpnn``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Writing model files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..data.standardization import Standardization
+from ..description import describe
+from ..errors import ConfigurationError
+from ..network import Network, Sequential
+from ._files import write_file
+from ._format import Path, Tensors, encode, label
+
+__all__ = ["save"]
+
+
+def save(
+    network: Network,
+    path: Path,
+    standardization: Standardization | None = None,
+    class_names: Iterable[str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    target_standardization: Standardization | None = None,
+) -> None:
+    """Write a network to a model file.
+
+    The file appears whole, on the disk, or not at all: what was there before stays until then.
+    Its mode follows the umask. A network that is not a `Sequential` is written without its
+    description: see ``network`` of `load`.
+
+    Parameters
+    ----------
+    network : Network
+        Of any back end. Not changed.
+    path : path-like
+        The file; replaced if it is there.
+    standardization, target_standardization, class_names
+        As in `Model`.
+    extra : dict, optional
+        Whatever else JSON can hold.
+
+    Raises
+    ------
+    ConfigurationError
+        If something cannot be written: a layer of a class that is not registered, an argument of
+        a wrong kind.
+    CheckpointError
+        If the file cannot be written, or the package safetensors is missing.
+
+    Examples
+    --------
+    >>> import tempfile, xpnn
+    >>> from xpnn.checkpoint import load, save
+    >>> net = xpnn.Sequential([xpnn.Linear(2, 1)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(net, f"{folder}/model.safetensors")
+    ...     again = load(f"{folder}/model.safetensors").network
+    >>> bool((again.eval([[1.0, 2.0]]) == net.eval([[1.0, 2.0]])).all())
+    True
+    """
+    tensors, kinds = _gather(network)
+    for name, scaling in (
+        ("standardization", standardization),
+        ("target_standardization", target_standardization),
+    ):
+        if scaling is None:
+            continue
+        if not isinstance(scaling, Standardization):
+            raise ConfigurationError(f"{name}: expected a Standardization, got {scaling!r}")
+        for key, value in scaling.state().items():
+            tensors[f"{name}/{key}"], kinds[f"{name}/{key}"] = value, "standardization"
+    content = {
+        "model": describe(network) if type(network) is Sequential else None,
+        "seed": network.seed,
+        "steps": network.steps,
+        "epochs": network.epochs,
+        "total_steps": network.total_steps,
+        "class_names": _checked_names(class_names),
+        "extra": _checked_extra({} if extra is None else extra),
+        "tensors": {key: label(kinds[key], array) for key, array in tensors.items()},
+        "xpnn_version": __version__,
+    }
+    write_file(path, encode(path, content, tensors))
+
+
+def _gather(network: Network) -> tuple[Tensors, dict[str, str]]:
+    """Return parameters and buffers on the host, and which of the two each is, by their keys."""
+    tensors: Tensors = {}
+    kinds: dict[str, str] = {}
+    parameters = network.parameters
+    for kind, vector in (("parameter", parameters.values), ("buffer", parameters.buffers)):
+        for key, value in vector.named().items():
+            if key in tensors:
+                raise ConfigurationError(f"{key} is a parameter and a buffer: rename one of them")
+            # In C order: safetensors takes no notice of strides.
+            tensors[key] = np.asarray(network.backend.to_host(value), order="C")
+            kinds[key] = kind
+    return tensors, kinds
+
+
+def _checked_names(names: Any) -> list[str] | None:
+    if names is None:
+        return None
+    listed = [] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise ConfigurationError(f"class_names: expected a sequence of texts, got {names!r}")
+    return [str(name) for name in listed]
+
+
+def _checked_extra(extra: Any) -> dict[str, Any]:
+    if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
+        raise ConfigurationError(f"extra: expected a dict whose keys are text, got {extra!r}")
+    return dict(extra)

@@ -1,0 +1,160 @@
+"""``xpnn train``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import metrics as metric_room
+from .._version import __version__
+from ..backend import backend as open_backend
+from ..callbacks import Callback, EarlyStopping, Progress
+from ..checkpoint import Model, save
+from ..errors import ConfigurationError, DivergenceError
+from ..history import History
+from ..training import fit
+from ._configuration import resolve
+from ._curves import draw, text_curve
+from ._measure import describe_result, measure
+from ._output import note, say
+from ._prepared import Prepared, prepare
+from ._recipe import METRICS, make_network
+from ._runs import CURVES, MODEL, RunFolder, refuse_used
+
+_INTERRUPTED = 130
+_DIVERGED = 3
+#: What the test of a regression says besides the metrics of its training.
+_ERRORS = ("mae", "rmse")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a network, write it to the folder of the run, and return the exit code.
+
+    Raises
+    ------
+    XpnnError
+        Before anything is written, if the configuration, the data or the device cannot be used.
+    """
+    if find_spec("safetensors") is None:  # better now than after the training
+        raise ConfigurationError("model files need safetensors: pip install 'xpnn[cli]'")
+    configuration = resolve(arguments)
+    model_table, training = configuration["model"], configuration["training"]
+    backend = open_backend(
+        training.get("backend"), training.get("device"), dtype=model_table["dtype"]
+    )
+    if arguments.out is not None:
+        refuse_used(Path(arguments.out))
+    prepared = prepare(configuration["data"], model_table["dtype"])
+    dataset = prepared.dataset
+    training.setdefault("metrics", list(METRICS[dataset.task]))
+    metrics = [metric_room.get(name) for name in training["metrics"]]
+    network = make_network(model_table, dataset, backend)
+    folder = RunFolder(configuration, dataset.name, arguments.out)
+    if not arguments.quiet:
+        note(_describe_data(prepared))
+    started = time.perf_counter()
+    try:
+        history = fit(
+            network,
+            prepared.train,
+            training["epochs"],
+            training["batch_size"],
+            validation=prepared.validation,
+            metrics=metrics,
+            callbacks=_callbacks(training, folder, arguments.quiet),
+            progress=False,
+        )
+        diverged = None
+    except DivergenceError as error:
+        history, diverged = error.history, error
+    seconds = time.perf_counter() - started
+    model = Model(
+        network,
+        prepared.standardization,
+        prepared.target_standardization,
+        dataset.class_names,
+        {
+            "data": configuration["data"],
+            "task": dataset.task,
+            "metrics": training["metrics"],
+            "feature_names": dataset.feature_names and list(dataset.feature_names),
+            "sample_shape": list(dataset.x_train.shape[1:]),
+        },
+    )
+    _save(model, folder.path / MODEL)
+    draw(history, folder.path / CURVES)
+    results: dict[str, Any] = {
+        "stop_reason": history.stop_reason,
+        "epochs": len(history),
+        "best_epoch": history.best_epoch,
+        "steps": network.steps,
+        "seconds": seconds,
+        "parameters": int(network.parameters.values.array.shape[0]),
+        "backend": network.backend.name,
+        "device": network.backend.device_name,
+        "xpnn_version": __version__,
+    }
+    if diverged is not None or history.stop_reason == "interrupted":
+        folder.write_results(results)
+        if diverged is not None:
+            note(f"xpnn: {diverged}; that model is in {folder.path}")
+            return _DIVERGED
+        note(f"xpnn: interrupted after {network.steps} steps; the model is in {folder.path}")
+        return _INTERRUPTED
+    tested = list(dict.fromkeys([*training["metrics"], *_tested(dataset.task)]))
+    found = measure(model, dataset.x_test, dataset.y_test, tested)
+    folder.write_results(results | {"test": found})
+    if not arguments.quiet:
+        say(text_curve(history))
+    say(_describe_training(history, seconds, str(network.backend)))
+    say(describe_result(found, "test", len(dataset.y_test)))
+    say(f"run {folder.path}")
+    return 0
+
+
+def _callbacks(training: dict[str, Any], folder: RunFolder, quiet: bool) -> list[Callback]:
+    """List the listeners. The folder comes after what may still refuse to begin."""
+    chosen: list[Callback] = []
+    if "patience" in training:
+        chosen.append(EarlyStopping("val_loss", training["patience"]))
+    chosen.append(folder)
+    if not quiet:
+        chosen.append(Progress(note))
+    return chosen
+
+
+def _tested(task: str) -> tuple[str, ...]:
+    return _ERRORS if task == "regression" else ()
+
+
+def _save(model: Model, path: Path) -> None:
+    save(
+        model.network,
+        path,
+        model.standardization,
+        model.class_names,
+        model.extra,
+        target_standardization=model.target_standardization,
+    )
+
+
+def _describe_data(prepared: Prepared) -> str:
+    dataset = prepared.dataset
+    held_out = 0 if prepared.validation is None else len(prepared.validation[1])
+    kind = "a regression" if dataset.class_names is None else f"{dataset.class_count} classes"
+    return (
+        f"{dataset.name}: {len(prepared.train[1])} samples to train on, {held_out} for "
+        f"validation, {len(dataset.y_test)} for the test; shape {dataset.x_train.shape[1:]}, {kind}"
+    )
+
+
+def _describe_training(history: History, seconds: float, place: str) -> str:
+    text = f"trained {len(history)} epochs in {seconds:.1f} s, {place}"
+    if history.stop_reason == "early stopping":
+        text += "; stopped early"
+    if history.best_epoch is not None:
+        text += f"; weights of epoch {history.best_epoch}"
+    return text

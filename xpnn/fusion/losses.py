@@ -1,0 +1,83 @@
+"""The loss and its gradient as one kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._standard import Array
+from ..losses import Loss, SoftmaxCrossEntropy
+from .steps import as_rows
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+__all__ = ["FusedLoss", "make_loss"]
+
+
+class FusedLoss:
+    """Softmax and cross-entropy with labels, by Numba.
+
+    Parameters
+    ----------
+    loss : SoftmaxCrossEntropy
+        Without class weights, smoothing and ignored labels.
+    dtype : str
+        "float32" or "float64".
+    """
+
+    def __init__(self, loss: SoftmaxCrossEntropy, dtype: str) -> None:
+        from ..kernels.numba import cross_entropy  # loads Numba
+
+        self._loss = loss
+        self._dtype = np.dtype(dtype)
+        self._name = dtype
+        self._kernel = cross_entropy.labels
+
+    def __call__(
+        self, network: Network, output: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array] | None:
+        """Return the loss and its gradient; None for probabilities and for weighted samples.
+
+        Raises
+        ------
+        ShapeError, DataError
+            If the targets cannot be used.
+        """
+        loss = self._loss
+        if sample_weight is not None or output.dtype != self._dtype or not _is_basic(loss):
+            return None
+        if not (
+            type(target) is np.ndarray
+            and target.dtype == np.int64
+            and output.ndim == 2
+            and target.shape == output.shape[:1]
+            and output.shape[1] > 1
+        ):
+            target = network.prepare_target(target, output.shape)
+            if target.ndim != 1:
+                return None
+        if not (target.flags.c_contiguous and target.flags.aligned):
+            target = np.array(target)
+        logits = as_rows(output, output.shape[1], self._dtype)
+        gradient = np.empty(logits.shape, self._dtype)
+        value, bad = self._kernel[self._name](logits, target, gradient)
+        if bad:
+            loss.prepare(target, output.shape)  # raises
+        return self._dtype.type(value), gradient
+
+
+def make_loss(loss: Loss, dtype: str, lack: str | None) -> tuple[FusedLoss | None, str]:
+    """Return the kernel of a loss, if there is one, and a remark for people."""
+    if lack is not None:
+        return None, f"the loss itself: {lack}"
+    if type(loss) is not SoftmaxCrossEntropy or vars(loss).keys() & {"forward", "backward"}:
+        return None, "the loss itself: there is no kernel for it"
+    if not _is_basic(loss):
+        return None, "the loss itself: the kernel knows no class weights, smoothing, ignored labels"
+    return FusedLoss(loss, dtype), "fused by Numba, for labels without sample weights"
+
+
+def _is_basic(loss: SoftmaxCrossEntropy) -> bool:
+    return loss.class_weight is None and not loss.label_smoothing and loss.ignore_index is None

@@ -1,0 +1,188 @@
+"""Plans: how a network makes its steps faster than by its layers one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._standard import Array
+from ..network import Network, Sequential
+from ..parameters import Parameters
+from .losses import make_loss
+from .rules import is_built_in, make_steps, why_no_kernels
+from .steps import LayerStep, PlanStep
+from .update import make_update
+
+__all__ = ["Plan", "plan"]
+
+
+class Plan:
+    """What a network runs in training and evaluation. Printing it shows what was fused.
+
+    Steps hold the layers and their parameters, gradients and buffers; checkpoints, masks and, but
+    for rounding, all results are those of the layers one by one.
+
+    Parameters
+    ----------
+    network : Network
+        What is planned.
+    parameters : Parameters
+        The network's.
+    kernels : bool
+        Whether compiled kernels may be used.
+
+    Attributes
+    ----------
+    steps : list of PlanStep or None
+        What stands for the layers; None if the network has a forward pass of its own.
+    loss : FusedLoss or None
+        The loss, if there is a kernel for it.
+    update : Update or None
+        What follows the backward pass, if there is a kernel for it.
+    """
+
+    def __init__(self, network: Network, parameters: Parameters, kernels: bool = True) -> None:
+        backend = network.backend
+        on_numpy = backend.name == "numpy"
+        lack = why_no_kernels() if kernels else "kernels are not wanted"
+        if not on_numpy:
+            lack = f"there are no kernels for {backend.name}"
+        self._parameters = parameters
+        self._parts = network.loss, network.optimizer, network.regularization
+        self._place = f"{backend}, {backend.dtype}"
+        self.steps: list[PlanStep] | None = None
+        if isinstance(network, Sequential) and _is_plain(network):
+            if on_numpy:
+                self.steps = make_steps(network.layers, backend.dtype, lack)
+            else:
+                remark = f"the layer itself: {lack}"
+                self.steps = [LayerStep(layer, remark) for layer in network.layers]
+        # Before the first parameter nothing learns from a gradient.
+        self._first = _count_idle(self.steps) if self.steps and on_numpy else 0
+        self._may_skip = self.steps is None or not all(
+            is_built_in(layer) for step in self.steps for layer in step.layers
+        )
+        self.loss, self._loss_remark = make_loss(network.loss, backend.dtype, lack)
+        self.update, self._update_remark = make_update(
+            network.optimizer, network.regularization, parameters, lack
+        )
+
+    def fits(self, network: Network, parameters: Parameters) -> bool:
+        """Tell whether the network is still what the plan was made for."""
+        loss, optimizer, regularization = self._parts
+        return (
+            parameters is self._parameters
+            and network.loss is loss
+            and network.optimizer is optimizer
+            and network.regularization is regularization
+            and (self.update is None or self.update.is_current())
+        )
+
+    def run(
+        self, network: Network, input: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array]:
+        """Do the forward pass, the loss and the backward pass; return output and loss."""
+        if self._may_skip:
+            # A layer that a step leaves out has no gradient, and not that of the step before.
+            self._parameters.grads.zero()
+        try:
+            return self._run(network, input, target, sample_weight)
+        except BaseException:
+            for step in self.steps or ():
+                step.forget()
+            raise
+
+    def _run(
+        self, network: Network, input: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array]:
+        steps, output = self.steps, input
+        if steps is None:
+            output = network.forward(input)
+        else:
+            for step in steps:
+                output = step.forward(output)
+        found = None
+        if self.loss is not None:
+            found = self.loss(network, output, target, sample_weight)
+        if found is None:
+            found = network.loss_and_gradient(output, target, sample_weight)
+        loss, dout = found
+        if steps is None:
+            network.backward(dout)
+        else:
+            for step in reversed(steps[self._first :]):
+                dout = step.backward(dout)
+            for step in steps[: self._first]:
+                step.forget()
+        return output, loss
+
+    def evaluate(self, network: Network, input: Array) -> Array:
+        """Return the output in test mode."""
+        if self.steps is None:
+            return network.forward(input)
+        for step in self.steps:
+            input = step.evaluate(input)
+        return input
+
+    def __str__(self) -> str:
+        rows = [("layers", "what", "how")]
+        if self.steps is None:
+            rows.append(("-", "forward and backward", "the network's own"))
+        start = 0
+        for step in self.steps or []:
+            stop = start + len(step.layers) - 1
+            where = str(start) if stop == start else f"{start}-{stop}"
+            rows.append((where, ", ".join(map(repr, step.layers)), step.remark))
+            start = stop + 1
+        loss, optimizer, regularization = self._parts
+        rows.append(("loss", repr(loss), self._loss_remark))
+        what = repr(optimizer) if regularization is None else f"{optimizer!r}, {regularization!r}"
+        rows.append(("update", what, self._update_remark))
+        first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
+        lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
+        return "\n".join([f"Plan on {self._place}", *lines])
+
+
+def plan(network: Network, kernels: bool = True) -> Plan:
+    """Plan how a network makes its steps. Networks call it themselves; print it to look.
+
+    Parameters
+    ----------
+    network : Network
+        Is not changed, but for drawing parameters that are missing.
+    kernels : bool
+        Whether compiled kernels may be used where they can.
+
+    Examples
+    --------
+    >>> import xpnn
+    >>> net = xpnn.Sequential(
+    ...     [xpnn.Linear(2, 8), xpnn.Softplus(), xpnn.Linear(8, 2)],
+    ...     xpnn.MeanSquaredError(),
+    ...     lr=0.5,
+    ... )
+    >>> print(xpnn.fusion.plan(net, kernels=False))
+    Plan on numpy on cpu, float32
+    layers  what                    how
+    0       Linear(2, 8)            into buffers, by BLAS
+    1       Softplus()              the layer itself: there is no kernel for it
+    2       Linear(8, 2)            into buffers, by BLAS
+    loss    MeanSquaredError()      the loss itself: kernels are not wanted
+    update  SGD(0.5)                the optimizer itself: kernels are not wanted
+    """
+    return Plan(network, network.parameters, kernels)
+
+
+def _is_plain(network: Sequential) -> bool:
+    """Tell whether a network runs its layers as `Sequential` does."""
+    kind = type(network)
+    own = vars(network).keys() & {"forward", "backward"}
+    return kind.forward is Sequential.forward and kind.backward is Sequential.backward and not own
+
+
+def _count_idle(steps: list[PlanStep]) -> int:
+    """Count the steps at the beginning that need no backward pass, and tell the next one."""
+    for index, step in enumerate(steps):
+        if any(layer.params or not is_built_in(layer) for layer in step.layers):
+            step.wants_gradient = False
+            return index
+    return len(steps)

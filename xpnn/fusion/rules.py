@@ -1,0 +1,147 @@
+"""Rules: which runs of layers become one step.
+
+A layer is recognised by its exact type: a class derived from a built-in one may compute something
+else, and so may an object that has a ``forward`` of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from .. import layers as built_in
+from ..layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dropout,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from ..layers.layer import Layer
+from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
+
+__all__ = ["is_built_in", "make_steps", "why_no_kernels"]
+
+_ACTIVATIONS: dict[type[Layer], str] = {
+    ReLU: "relu",
+    LeakyReLU: "leaky_relu",
+    ELU: "elu",
+    Sigmoid: "sigmoid",
+    Tanh: "tanh",
+    SiLU: "silu",
+    GELU: "gelu",
+}
+
+#: The places of a chain, in their order. Each may be empty.
+_PLACES: tuple[set[type[Layer]], ...] = (
+    {Linear},
+    {BatchNorm, LayerNorm},
+    set(_ACTIVATIONS),
+    {Dropout},
+)
+
+_BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
+
+
+def is_built_in(layer: Layer) -> bool:
+    """Tell whether a layer does what the class in `xpnn.layers` does."""
+    return type(layer) in _BUILT_IN and not vars(layer).keys() & {"forward", "backward"}
+
+
+def why_no_kernels() -> str | None:
+    """Say why Numba's kernels cannot be used; None if they can."""
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed: pip install 'xpnn[fast]'"
+    if sys.byteorder != "little":
+        return "the kernels read random bits in little-endian order"
+    return None
+
+
+def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[PlanStep]:
+    """Cut a list of layers on NumPy into steps, the longest run first.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In the order of the forward pass.
+    dtype : str
+        "float32" or "float64".
+    lack : str or None
+        Why there are no kernels, if there are none.
+    """
+    scratch = Scratch(dtype)
+    steps: list[PlanStep] = []
+    start = 0
+    while start < len(layers):
+        length = _chain_length(layers[start:]) if lack is None else 0
+        run = tuple(layers[start : start + max(length, 1)])
+        first = run[0]
+        if length > 1 or (length == 1 and type(first) is not Linear):
+            steps.append(_chain(run, dtype, scratch))
+        elif type(first) is Linear and is_built_in(first):
+            steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
+        else:
+            steps.append(LayerStep(first, _why_not(first, lack)))
+        start += len(run)
+    _settle(steps)
+    return steps
+
+
+def _chain_length(layers: Sequence[Layer]) -> int:
+    """Count the layers at the beginning that fit into one chain."""
+    length = 0
+    for place in _PLACES:
+        if length < len(layers):
+            layer = layers[length]
+            length += type(layer) in place and is_built_in(layer)
+    return length
+
+
+def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
+    from .chain import ChainStep  # loads Numba
+
+    kind = "identity"
+    for layer in run:
+        kind = _ACTIVATIONS.get(type(layer), kind)
+        if isinstance(layer, GELU) and layer.approximate == "tanh":
+            kind = "gelu_tanh"
+    names = " + ".join(type(layer).__name__ for layer in run)
+    return ChainStep(run, kind, dtype, scratch, f"fused by Numba: {names}")
+
+
+def _why_not(layer: Layer, lack: str | None) -> str:
+    if not is_built_in(layer):
+        return "the layer itself: not a class of xpnn's"
+    if lack is not None and any(type(layer) in place for place in _PLACES):
+        return f"the layer itself: {lack}"
+    return "the layer itself: there is no kernel for it"
+
+
+def _settle(steps: list[PlanStep]) -> None:
+    """Decide which results may stay in buffers, and in which."""
+    for index, step in enumerate(steps):
+        if isinstance(step, Step):
+            step.keeps_output = _stays(steps[index + 1 :])
+            step.keeps_gradient = _stays(steps[:index][::-1])
+    for slot, step in enumerate(step for step in steps if isinstance(step, Step)):
+        step.slot = slot % 2
+
+
+def _stays(neighbours: Sequence[PlanStep]) -> bool:
+    """Tell whether a result that goes to these steps, nearest first, stays within the plan.
+
+    A layer may hand on a view of what it gets, so all are looked at up to one that does not.
+    """
+    for step in neighbours:
+        if isinstance(step, Step):
+            return True
+        if not all(map(is_built_in, step.layers)):
+            return False
+    return False

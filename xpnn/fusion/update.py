@@ -1,0 +1,183 @@
+"""Penalty, check, clipping, weight decay and the optimizer's rule: two passes over the vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._standard import Array
+from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..parameters import Parameters
+from ..regularization import L1, L2, ElasticNet, Regularization
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+__all__ = ["Update", "make_update", "rule_of"]
+
+
+class Update:
+    """What a network does after its backward pass, by Numba.
+
+    The first pass finds the penalty, the norm, and whether all numbers are finite; the second one
+    updates. Parameters and state stay as they are if a number is not finite.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        One of the built-in classes.
+    regularization : Regularization or None
+        One of the built-in classes, or None if there is none or it is added elsewhere.
+    parameters : Parameters
+        The vectors that it acts on.
+
+    Attributes
+    ----------
+    rule : str
+        Name of the kernel.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, regularization: Regularization | None, parameters: Parameters
+    ) -> None:
+        from ..kernels.numba import optimizers as kernels  # loads Numba
+
+        self.optimizer = optimizer
+        self.regularization = regularization
+        self.parameters = parameters
+        self.rule = rule_of(optimizer)
+        self._name = parameters.backend.dtype
+        self._scalar = np.dtype(self._name).type
+        self._inspect = kernels.inspect
+        self._rule = getattr(kernels, self.rule)
+        # One segment for each role: penalties and decay are chosen by roles.
+        segments: dict[str, int] = {}
+        for part in parameters.values.parts:
+            segments[part.role] = part.stop
+        self._roles = tuple(segments)
+        self._ends = np.asarray(list(segments.values()), dtype=np.int64)
+        self._settings: Any = None
+        self._penalty: tuple[Array, Array] = (np.zeros(0), np.zeros(0))
+
+    def __call__(self, network: Network, grads: Array, loss: Array) -> Array:
+        """Update the parameters if loss and gradients are finite; return the loss.
+
+        Raises
+        ------
+        DivergenceError
+            If they are not; nothing has changed then.
+        """
+        optimizer = self.optimizer
+        values = self.parameters.values.array
+        lr = network.lr
+        if not network.optimizer_state:
+            network.optimizer_state = optimizer.init(values)
+        state = [self._checked(network.optimizer_state[name]) for name in optimizer.state_names]
+        l1, l2 = self._factors()
+        bound = math.inf if optimizer.clip_value is None else optimizer.clip_value
+        inspect, rule = self._inspect[self._name], self._rule[self._name]
+        penalty, witness, squares = inspect(values, grads, self._ends, l1, l2, bound)
+        if self.regularization is not None:
+            loss = self._scalar(loss + penalty)
+        if not math.isfinite(float(loss) + witness):
+            raise network.divergence(float(loss), network.steps, lr)
+        factor = 1.0
+        if optimizer.clip_norm is not None:
+            factor = optimizer.clip_norm / max(math.sqrt(squares), optimizer.clip_norm)
+        common = (self._ends, l1, l2, self._decay(lr), bound, factor)
+        rule(values, grads, *state, *common, *_numbers(optimizer, lr, network.steps + 1))
+        network.steps += 1
+        return loss
+
+    def is_current(self) -> bool:
+        """Tell whether the optimizer's settings still ask for the same kernel."""
+        return rule_of(self.optimizer) == self.rule
+
+    def _checked(self, vector: Array) -> Array:
+        """Return a vector of the state, which the kernel takes no longer than the parameters."""
+        if vector.shape != self.parameters.values.array.shape:
+            raise ValueError(f"optimizer_state: a vector has shape {vector.shape}")
+        return vector
+
+    def _factors(self) -> tuple[Array, Array]:
+        """Return the factors of both penalties for each segment."""
+        penalty = self.regularization
+        settings = _penalty_settings(penalty)
+        if settings != self._settings:
+            l1, l2, roles = settings
+            chosen = [1.0 if roles is None or role in roles else 0.0 for role in self._roles]
+            self._penalty = l1 * np.asarray(chosen), l2 * np.asarray(chosen)
+            self._settings = settings
+        return self._penalty
+
+    def _decay(self, lr: float) -> Array:
+        optimizer = self.optimizer
+        kept = np.ones(len(self._roles))
+        if optimizer.weight_decay:
+            for index, role in enumerate(self._roles):
+                if role in optimizer.decay_roles:
+                    kept[index] = 1.0 - lr * optimizer.weight_decay
+        return kept
+
+
+def make_update(
+    optimizer: Optimizer,
+    regularization: Regularization | None,
+    parameters: Parameters,
+    lack: str | None,
+) -> tuple[Update | None, str]:
+    """Return the fused update, if there is one, and a remark for people."""
+    if lack is not None:
+        return None, f"the optimizer itself: {lack}"
+    if type(optimizer) not in (SGD, Adam, AdamW, RMSprop, Adagrad) or vars(optimizer).keys() & {
+        "step",
+        "update",
+    }:
+        return None, "the optimizer itself: not a class of xpnn's"
+    if regularization is not None and type(regularization) not in (L1, L2, ElasticNet):
+        remark = "fused by Numba, but for the regularization: not a class of xpnn's"
+        return Update(optimizer, None, parameters), remark
+    return Update(optimizer, regularization, parameters), "fused by Numba"
+
+
+def rule_of(optimizer: Optimizer) -> str:
+    """Name the kernel of a built-in optimizer."""
+    if isinstance(optimizer, SGD):
+        return "momentum_sgd" if optimizer.momentum else "sgd"
+    if isinstance(optimizer, RMSprop):
+        return "momentum_rmsprop" if optimizer.momentum else "rmsprop"
+    return "adam" if isinstance(optimizer, Adam) else "adagrad"
+
+
+def _penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any]:
+    """Return the factors of ``sum(abs(w))`` and ``sum(w**2)``, and the roles."""
+    if penalty is None:
+        return 0.0, 0.0, None
+    if isinstance(penalty, ElasticNet):
+        return penalty.weight * penalty.l1, penalty.weight * penalty.l2, penalty.roles
+    if isinstance(penalty, L1):
+        return penalty.weight, 0.0, penalty.roles
+    return 0.0, penalty.weight, penalty.roles
+
+
+def _numbers(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
+    """Return what a rule's kernel takes behind the arguments that all rules share."""
+    if isinstance(optimizer, SGD):
+        if not optimizer.momentum:
+            return (lr,)
+        if optimizer.nesterov:
+            return lr, optimizer.momentum, optimizer.momentum, 1.0
+        return lr, optimizer.momentum, 1.0, 0.0
+    if isinstance(optimizer, Adam):
+        # m / c1 / (sqrt(s / c2) + e) = (sqrt(c2) / c1) * m / (sqrt(s) + sqrt(c2) * e)
+        root = math.sqrt(1.0 - optimizer.beta2**step)
+        rate = lr * root / (1.0 - optimizer.beta1**step)
+        return rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon * root
+    if isinstance(optimizer, RMSprop):
+        numbers = lr, optimizer.rho, optimizer.epsilon
+        return (*numbers, optimizer.momentum) if optimizer.momentum else numbers
+    if isinstance(optimizer, Adagrad):
+        return lr, optimizer.epsilon
+    raise TypeError(type(optimizer).__name__)
