@@ -58,9 +58,7 @@ def cupy_clock() -> EventClock:
     """Return a clock of CuPy's current device and stream."""
     import cupy
 
-    return EventClock(
-        cupy.cuda.Event, cupy.cuda.get_elapsed_time, cupy.cuda.Device().synchronize
-    )
+    return EventClock(cupy.cuda.Event, cupy.cuda.get_elapsed_time, cupy.cuda.Device().synchronize)
 
 
 def torch_clock() -> EventClock:

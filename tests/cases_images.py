@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from case import Arrays, Case, functional
+import numpy as np
+
+from case import STEP, STREAM, Arrays, Case, functional
 from xpnn import layers
 
 
@@ -48,6 +51,43 @@ def transposed(name: str, shape: Any, W: Any, faults: Any = None, **settings: An
         params={"W": W, "b": (outputs,)},
         wrong_shapes=faults or {},
     )
+
+
+def pooling(name: str, shape: Any, make: Any, twin: Any, **more: Any) -> Case:
+    """Row of a pooling, with ties among its pixels."""
+    special = (1.5, 1.5, 1.5, 1.5, -0.5, -0.5, 0.0, -0.0, 1.5, 1.5)
+    return Case(name, make, shape, lambda x, p, b, t: twin(x), special=special, **more)
+
+
+def _batch_norm(x: Any, params: Arrays, buffers: Arrays, training: bool) -> Any:
+    mean, variance = buffers["running_mean"].clone(), buffers["running_var"].clone()
+    return functional().batch_norm(
+        x, mean, variance, params["gamma"], params["beta"], training=training, eps=1e-5
+    )
+
+
+def _averages(x: np.ndarray, buffers: Arrays) -> Arrays:
+    return {
+        "running_mean": 0.9 * buffers["running_mean"] + 0.1 * x.mean((0, 2, 3)),
+        "running_var": 0.9 * buffers["running_var"] + 0.1 * x.var((0, 2, 3), ddof=0),
+    }
+
+
+def _group_norm(x: Any, params: Arrays, buffers: Arrays, training: bool) -> Any:
+    return functional().group_norm(x, 2, params["gamma"], params["beta"], eps=1e-5)
+
+
+def _dropout(p: float) -> Any:
+    def twin(x: Any, params: Arrays, buffers: Arrays, training: bool) -> Any:
+        if not training:
+            return x * 1.0
+        shape = x.shape[:2]
+        lanes = STREAM.at(STEP).bits(math.prod(shape)).astype(np.int64).reshape(*shape, 1, 1)
+        threshold = round(p * 65536)
+        factors = (lanes >= threshold) * (65536 / max(65536 - threshold, 1))
+        return x * x.new_tensor(factors.tolist())
+
+    return twin
 
 
 IMAGES = [
@@ -112,4 +152,76 @@ IMAGES = [
         groups=2,
     ),
     transposed("ConvTranspose2d that doubles", (2, 2, 3, 3), (2, 1, 2, 2), stride=2),
+    pooling(
+        "MaxPool2d",
+        (3, 2, 6, 4),
+        lambda: layers.MaxPool2d(2),
+        lambda x: functional().max_pool2d(x, 2),
+        wrong_shapes={"rank": (3, 6, 4), "height": (3, 2, 1, 4)},
+    ),
+    pooling(
+        "MaxPool2d of windows that overlap",
+        (2, 3, 6, 7),
+        lambda: layers.MaxPool2d((3, 2), stride=(2, 1), padding=1),
+        lambda x: functional().max_pool2d(x, (3, 2), stride=(2, 1), padding=1),
+    ),
+    pooling(
+        "AvgPool2d",
+        (3, 2, 6, 4),
+        lambda: layers.AvgPool2d(2),
+        lambda x: functional().avg_pool2d(x, 2),
+        wrong_shapes={"rank": (3, 6, 4), "width": (3, 2, 6, 1)},
+    ),
+    pooling(
+        "AvgPool2d of windows that overlap",
+        (2, 3, 6, 7),
+        lambda: layers.AvgPool2d((3, 2), stride=(2, 1), padding=1),
+        lambda x: functional().avg_pool2d(x, (3, 2), stride=(2, 1), padding=1),
+    ),
+    pooling(
+        "AvgPool2d of true pixels",
+        (2, 3, 6, 7),
+        lambda: layers.AvgPool2d(3, stride=2, padding=1, count_padding=False),
+        lambda x: functional().avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False),
+    ),
+    pooling(
+        "GlobalAvgPool2d",
+        (3, 2, 3, 4),
+        layers.GlobalAvgPool2d,
+        lambda x: x.mean((2, 3)),
+        wrong_shapes={"rank": (3, 2, 3), "nothing": (3, 2, 0, 4)},
+    ),
+    Case(
+        "BatchNorm2d",
+        lambda: layers.BatchNorm2d(3),
+        (4, 3, 2, 5),
+        _batch_norm,
+        params={"gamma": (3,), "beta": (3,)},
+        buffers={"running_mean": (3,), "running_var": (3,)},
+        averages=_averages,
+        wrong_shapes={"rank": (4, 3, 2), "channels": (4, 2, 2, 5), "layout": (4, 2, 5, 3)},
+    ),
+    Case(
+        "GroupNorm",
+        lambda: layers.GroupNorm(2, 6),
+        (3, 6, 2, 3),
+        _group_norm,
+        params={"gamma": (6,), "beta": (6,)},
+        wrong_shapes={"rank": (6,), "channels": (3, 4, 2, 3)},
+    ),
+    Case(
+        "GroupNorm of rows",
+        lambda: layers.GroupNorm(2, 6),
+        (3, 6),
+        _group_norm,
+        params={"gamma": (6,), "beta": (6,)},
+    ),
+    Case(
+        "Dropout2d",
+        lambda: layers.Dropout2d(0.4),
+        (3, 4, 2, 3),
+        _dropout(0.4),
+        wrong_shapes={"rank": (3, 4, 2)},
+    ),
+    Case("Dropout2d of everything", lambda: layers.Dropout2d(1.0), (3, 4, 2, 3), _dropout(1.0)),
 ]

@@ -149,6 +149,11 @@ SAMPLE = {
     "input_dim": 4,
     "output_dim": 4,
     "dim": 4,
+    "in_channels": 4,
+    "out_channels": 4,
+    "channels": 4,
+    "groups": 2,
+    "kernel_size": 3,
     "p": 0.5,
     "weight": 0.5,
     "l1": 0.25,
@@ -204,6 +209,14 @@ def test_every_class_makes_the_round_trip(kind, name, cls):
     again = build(describe(network))
     assert type(found[kind](again)) is cls
     assert describe(again) == describe(network)
+
+
+def test_sizes_that_differ_by_axis():
+    """JSON has no tuples: a list does as well."""
+    entry = {"type": "Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": [3, 2]}
+    network = build(changed(layers=[entry]))
+    assert network.layers[0].params["W"].shape == (2, 1, 3, 2)
+    assert describe(build(describe(network))) == describe(network)
 
 
 def test_a_name_alone_is_a_thing_without_settings():

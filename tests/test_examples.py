@@ -48,7 +48,7 @@ def test_every_example_is_tested():
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_header_shows_how_to_run_it(path):
-    assert f"    python examples/{path.name}\n" in path.read_text(encoding="utf-8")
+    assert f"\n    python examples/{path.name}" in path.read_text(encoding="utf-8")
 
 
 def test_four_bits():

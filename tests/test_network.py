@@ -1207,3 +1207,58 @@ def test_two_networks_train_in_two_threads(backend):
     for thread in threads:
         thread.join()
     assert found == {seed: losses(seed) for seed in range(4)}
+
+
+# The summary
+
+
+def test_the_summary_is_a_table(backend):
+    net = classifier(backend.plain)
+    lines = net.summary((4,), batch_size=100).splitlines()
+    assert [line.split() for line in lines[:7]] == [
+        ["layer", "output", "shape", "parameters"],
+        ["-" * len(lines[0])],
+        ["0", "Linear(4,", "8,", "bias=False)", "(N,", "8)", "32"],
+        ["1", "BatchNorm(8)", "(N,", "8)", "16"],
+        ["2", "ReLU()", "(N,", "8)", "0"],
+        ["3", "Dropout(0.3)", "(N,", "8)", "0"],
+        ["4", "Linear(8,", "3)", "(N,", "3)", "27"],
+    ]
+    assert lines[8] == f"75 parameters; {net.backend}, float32"
+    # Values, gradients, and Adam's two vectors, of 4 bytes an element.
+    assert lines[9].startswith(f"{75 * 4 * 4 / 1024:.1f} KiB for parameters")
+    # The batch and what the layers make of it.
+    assert lines[10].startswith(f"{(4 + 4 * 8 + 3) * 4 * 100 / 1024:.1f} KiB for the outputs")
+    assert max(map(len, lines[:8])) == min(map(len, lines[:8]))
+
+
+def test_the_summary_changes_nothing():
+    net = classifier()
+    net.train(X, Y)
+    before = snapshot(net)
+    net.summary((4,))
+    assert_same(snapshot(net), before)
+    assert all("forward" not in vars(layer) for layer in net.layers)
+
+
+def test_the_summary_of_layers_that_are_composed_unused_or_tell_no_shape():
+    net = Branches(lr=0.1, seed=0)
+    net.use_second = False
+    text = net.summary((4,))
+    rows = {line.split()[0]: line for line in text.splitlines()[2:8]}
+    assert rows.keys() == KEYS
+    assert "not used" in rows["blocks.1.1"]
+    assert "(N, 3)" in rows["heads.big.linear"]
+    composed = Sequential([Residual(Linear(4, 4))], MeanSquaredError(), 0.1).summary((4,))
+    assert "0.inner Linear(4, 4) " in composed
+    lazy = Sequential([LazyScale(), Linear(4, 3)], SoftmaxCrossEntropy(), 0.1)
+    assert "19 parameters" in lazy.summary((4,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [(((5,),), ShapeError), (((4,), 0), ConfigurationError), (((4, 4),), ShapeError)],
+)
+def test_the_summary_of_a_wrong_shape(arguments, error):
+    with pytest.raises(error):
+        classifier().summary(*arguments)

@@ -142,6 +142,10 @@ class Network:
         """Return the shape of the output for one of the input; None if only `forward` can tell."""
         return None
 
+    def input_layer(self) -> Layer | None:
+        """Return the layer that gets the input; a network that begins with ids needs it."""
+        return None
+
     # ---------------------------------------------------------------- layers and parameters
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
@@ -254,7 +258,7 @@ class Network:
                 layer.params, layer.buffers = params, buffers
             raise
         self.backend, self.optimizer_state, self._parameters = target, state, moved
-        self._healthy = None
+        self._healthy = self._plan = None
         return self
 
     # ---------------------------------------------------------------- training and evaluation
@@ -399,8 +403,7 @@ class Network:
         xp = self.backend.xp
         lr: Any = self.lr
         values = parameters.values.array
-        if not self.optimizer_state:
-            self.optimizer_state = self.optimizer.init(values)
+        state = self.optimizer_state or self.optimizer.init(values)
         # One number that is finite only if the loss and every gradient are.
         witness = loss + xp.sum(grads)
         healthy = None
@@ -423,7 +426,7 @@ class Network:
         itemsize = 8 if self.backend.dtype == "float64" else 4
         self.backend.reserve(_OPTIMIZER_TEMPORARIES * itemsize * (math.prod(values.shape) + 1024))
         parameters.values.array, self.optimizer_state = self.optimizer.step(
-            values, grads, self.optimizer_state, self.steps + 1, lr, decay
+            values, grads, state, self.steps + 1, lr, decay
         )
         self.steps += 1
         self._healthy = healthy
@@ -454,11 +457,28 @@ class Network:
 
     def prepare_input(self, input: Any) -> Array:
         """Bring a batch to the network's back end and type, and check its shape."""
-        array = self.backend.asarray(input, dtype=self.backend.float_dtype)
+        array = self.backend.asarray(self.check_input(input), dtype=self.input_dtype)
         if array.ndim < 1:
             raise DataError("expected a batch of samples, got a single number")
         self.output_shape(tuple(array.shape))
         return array
+
+    @property
+    def input_dtype(self) -> Any:
+        """The library's type of the samples: that of the network, or integers if they are ids."""
+        layer = self.input_layer()
+        takes_ids = layer is not None and layer.takes_ids
+        return self.backend.index_dtype if takes_ids else self.backend.float_dtype
+
+    def check_input(self, input: Any) -> Any:
+        """Check samples that are on the host, if they are ids: no device reports a wrong one."""
+        layer = self.input_layer()
+        if layer is None or not layer.takes_ids:
+            return input
+        if self.backend.name == "numpy" or not self.backend.owns(input):
+            input = self.backend.host_data(input)
+            layer.check_ids(input)
+        return input
 
     def check_target(self, target: Any, output_shape: tuple[int, ...]) -> Any:
         """Check targets that are on the host against the shape of the output; cast them there."""
@@ -606,6 +626,10 @@ class Sequential(Network):
         """Yield every layer with its position as its key."""
         for index, layer in enumerate(self.layers):
             yield from _find_layers(str(index), layer)
+
+    def input_layer(self) -> Layer | None:
+        """Return the first layer."""
+        return self.layers[0] if self.layers else None
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """Pass a shape through the layers, as far as they can tell."""

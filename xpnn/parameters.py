@@ -10,6 +10,7 @@ memory; on an immutable library (JAX) the dictionaries hold fresh slices after e
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,8 +120,9 @@ class Parts(dict[str, Array]):
         return dict, ({name: host(value) for name, value in self.items()},)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Array]:
-        copy = self.vector.backend.xp.asarray
-        return {name: copy(value, copy=True) for name, value in self.items()}
+        backend = self.vector.backend
+        with backend.scope():
+            return {name: backend.xp.asarray(v, copy=True) for name, v in self.items()}
 
 
 class FlatVector:
@@ -129,7 +131,8 @@ class FlatVector:
     def __init__(self, backend: Backend, parts: list[Part]) -> None:
         self.backend = backend
         self.parts = parts
-        self.views: list[Parts] = []
+        # Weak, so that a network that nobody has any longer is gone at once, with its memory.
+        self._shown: list[weakref.ref[Parts]] = []
         self._array = backend.zeros(parts[-1].stop if parts else 0)
         self.immutable = is_immutable(self._array)
         self.stale = False  # entries were assigned that the vector has not seen (immutable only)
@@ -138,8 +141,13 @@ class FlatVector:
     def show(self, layer: str, owner: str) -> Parts:
         """Make the dictionary of a layer."""
         view = Parts(self, [part for part in self.parts if part.layer == layer], owner)
-        self.views.append(view)
+        self._shown.append(weakref.ref(view))
         return view
+
+    @property
+    def views(self) -> list[Parts]:
+        """The dictionaries that are still in use."""
+        return [view for shown in self._shown if (view := shown()) is not None]
 
     @property
     def array(self) -> Array:

@@ -249,7 +249,7 @@ def _batches(
         shape = network.output_shape(tuple(x.shape))
         if shape is None:  # a layer that cannot tell: try one sample
             shape = (x.shape[0], *network.eval(x[:1, ...]).shape[1:])
-        y = network.check_target(y, shape)
+        x, y = network.check_input(x), network.check_target(y, shape)
         needed = 0
         if backend.free_memory() is not None:
             rows = min(batch_size, int(x.shape[0]))
@@ -262,6 +262,7 @@ def _batches(
             join_single=join,
             resident=resident,
             step_bytes=needed,
+            x_dtype=network.input_dtype,
         )
 
 

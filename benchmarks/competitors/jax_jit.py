@@ -67,9 +67,7 @@ class JAX(Competitor):
         """Return ``(state, x, y) -> (state, loss)``, not compiled."""
         jax, jnp = self.jax, self.jax.numpy
 
-        def loss_of(
-            parameters: Any, statistics: Any, key: Any, x: Any, y: Any
-        ) -> tuple[Any, Any]:
+        def loss_of(parameters: Any, statistics: Any, key: Any, x: Any, y: Any) -> tuple[Any, Any]:
             kept = []
             for number, layer in enumerate(parameters):
                 x = x @ layer["W"] + layer["b"]

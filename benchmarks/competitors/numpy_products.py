@@ -49,7 +49,7 @@ class NumPyProducts(Competitor):
     plain_training_step = training_step
 
     def products(self, work: Products) -> Task:
-        """The same as in the training step."""
+        """Write the results where those of the last step are."""
         xp = self.xp
         hidden, weights = ([xp.asarray(a) for a in arrays] for arrays in work.matrices())
         outputs = [xp.empty_like(h) for h in hidden]

@@ -23,7 +23,7 @@ class ScikitLearn(Competitor):
         self.make = MLPClassifier
 
     def plain_training_step(self, work: PlainTrainingStep) -> Task:
-        """The initial weights go in behind its back; there is no other way."""
+        """Put the initial weights in behind its back; there is no other way."""
         net = self.make(
             work.widths[1:-1],
             solver="adam",

@@ -27,14 +27,12 @@ class Thinc(Competitor):
         thinc = self.thinc
         weights = work.weights()
         kinds = [thinc.Relu] * (len(weights) - 1) + [thinc.Softmax]
-        layers = []
-        for kind, weight in zip(kinds, weights, strict=True):
-            layer = kind(weight.shape[1], weight.shape[0])
-            layer.set_param("W", np.ascontiguousarray(weight.T))
-            layer.set_param("b", np.zeros(weight.shape[1], np.float32))
-            layers.append(layer)
+        layers = [kind(w.shape[1], w.shape[0]) for kind, w in zip(kinds, weights, strict=True)]
         net = thinc.chain(*layers)
         net.initialize()
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.set_param("W", np.ascontiguousarray(weight.T))
+            layer.set_param("b", np.zeros(weight.shape[1], np.float32))
         # What the others do not do either.
         optimizer = thinc.Adam(work.lr, grad_clip=0.0, use_averages=False)
         x, labels = work.inputs()

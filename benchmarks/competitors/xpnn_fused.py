@@ -127,34 +127,49 @@ class Xpnn(Competitor):
 
     # ---------------------------------------------------------------- single operations
 
-    def _plan(self, layers: list[Any], loss: Any = None, optimizer: Any = None) -> Any:
-        """Return a network, and what it runs in the place of its layers, loss and optimizer."""
-        loss = loss or self.xpnn.SoftmaxCrossEntropy()
+    def _network(self, layers: list[Any], loss: Any, optimizer: Any = None) -> tuple[Any, Any]:
+        """Return a network of some layers, and the plan by which it runs."""
         optimizer = optimizer or self.xpnn.SGD(0.1)
         net = self.xpnn.Sequential(layers, loss, optimizer=optimizer, backend=self.backend, seed=0)
         return net, self.xpnn.fusion.plan(net)
 
     def cross_entropy(self, work: CrossEntropy) -> Task:
-        """``SoftmaxCrossEntropy``."""
+        """``SoftmaxCrossEntropy``, in a network of one layer that does nothing."""
         scores, labels = (self.backend.asarray(array) for array in work.inputs())
-        net, plan = self._plan([])
-        fused = plan.loss if plan.loss is not None else net.loss_and_gradient
+        layer = _passing_layer(self.xpnn)
+        net, plan = self._network([layer], self.xpnn.SoftmaxCrossEntropy())
         to_host = self.backend.to_host
         return Task(
-            lambda: fused(scores, labels),
-            lambda result: [float(result[0]), norm(to_host(result[1]))],
+            lambda: plan.run(net, scores, labels, None),
+            lambda result: [float(result[1]), norm(to_host(layer.gradient))],
+        )
+
+    def layernorm_gelu(self, work: LayerNormGELU) -> Task:
+        """``LayerNorm`` and ``GELU``, behind such a layer and before a loss of the same kind."""
+        x, dout, gamma, beta = (self.backend.asarray(array) for array in work.inputs())
+        layer_norm = self.xpnn.LayerNorm(work.columns)
+        layer_norm.params["gamma"], layer_norm.params["beta"] = gamma, beta
+        first = _passing_layer(self.xpnn)
+        layers = [first, layer_norm, self.xpnn.GELU()]
+        net, plan = self._network(layers, _passing_loss(self.xpnn, dout))
+        return Task(
+            lambda: plan.run(net, x, dout, None),
+            lambda result: [norm(self.backend.to_host(first.gradient))],
         )
 
     def adam_update(self, work: AdamUpdate) -> Task:
-        """``Adam``."""
+        """``Adam``, in a network of one layer with one vector."""
         values, grads = (self.backend.asarray(array) for array in work.vectors())
         optimizer = self.xpnn.Adam(work.lr)
-        vector = self.xpnn.Layer()
-        vector.params["W"] = values
-        net, plan = self._plan([vector], optimizer=optimizer)
+        layer = _passing_layer(self.xpnn)
+        layer.params["W"] = values
+        net, plan = self._network([layer], self.xpnn.MeanSquaredError(), optimizer)
         flat = net.parameters.values
 
-        def layers_step() -> Any:
+        def step() -> Any:
+            if plan.update is not None:
+                plan.update(net, grads, np.float32(0.0))
+                return
             if not net.optimizer_state:
                 net.optimizer_state = optimizer.init(flat.array)
             net.steps += 1
@@ -162,33 +177,7 @@ class Xpnn(Competitor):
                 flat.array, grads, net.optimizer_state, net.steps, work.lr, []
             )
 
-        def fused_step() -> Any:
-            plan.update(net, grads, np.float32(0.0))
-
-        return Task(
-            layers_step if plan.update is None else fused_step,
-            lambda result: [norm(self.backend.to_host(flat.array))],
-        )
-
-    def layernorm_gelu(self, work: LayerNormGELU) -> Task:
-        """``LayerNorm`` and ``GELU``."""
-        x, dout, gamma, beta = (self.backend.asarray(array) for array in work.inputs())
-        norm_layer = self.xpnn.LayerNorm(work.columns)
-        norm_layer.params["gamma"], norm_layer.params["beta"] = gamma, beta
-        net, plan = self._plan([norm_layer, self.xpnn.GELU()])
-        _ = net.parameters
-        steps = plan.steps
-        steps[0].wants_gradient = True  # of the input, which the others compute, too
-
-        def step() -> Any:
-            output, gradient = x, dout
-            for part in steps:
-                output = part.forward(output)
-            for part in reversed(steps):
-                gradient = part.backward(gradient)
-            return gradient
-
-        return Task(step, lambda dx: [norm(self.backend.to_host(dx))])
+        return Task(step, lambda result: [norm(self.backend.to_host(flat.array))])
 
     def dropout_mask(self, work: DropoutMask) -> Task:
         """``xpnn.random.Stream.mask``."""
@@ -201,3 +190,30 @@ class Xpnn(Competitor):
             return stream.at(call).mask((work.size,), work.p, like=like)
 
         return Task(step, lambda mask: [float(self.backend.to_host(mask).mean())])
+
+
+def _passing_layer(xpnn: Any) -> Any:
+    """Make a layer that does nothing but keep the gradient that reaches it."""
+
+    class Passing(xpnn.Layer):  # type: ignore[misc]
+        def forward(self, input: Any) -> Any:
+            return input
+
+        def backward(self, dout: Any) -> Any:
+            self.gradient = dout
+            return dout
+
+    return Passing()
+
+
+def _passing_loss(xpnn: Any, dout: Any) -> Any:
+    """Make a loss of 0 whose gradient is given."""
+
+    class Passing(xpnn.Loss):  # type: ignore[misc]
+        def forward(self, input: Any, target: Any) -> Any:
+            return 0.0
+
+        def backward(self) -> Any:
+            return dout
+
+    return Passing()

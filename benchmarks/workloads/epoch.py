@@ -73,19 +73,23 @@ class EpochFromFiles(Epoch):
         return parts
 
 
-def prepare_files(folder: Path, small_folder: Path, files: bool) -> str:
+def prepare_files(folder: Path | None, small_folder: Path, files: bool) -> str:
     """Write the data of the workloads here into two folders; return what the data are.
 
     Parameters
     ----------
-    folder, small_folder : Path
-        For the measurements, and for `Workload.small`.
+    folder : Path or None
+        For the measurements, if there will be any.
+    small_folder : Path
+        For `Workload.small`.
     files : bool
         Whether compressed files are wanted, too, which take seconds to write.
     """
     title, parts = _load()
     small = {name: array[: 4 * 32 + 8] for name, array in parts.items()}
     for place, arrays, compressed in ((folder, parts, files), (small_folder, small, True)):
+        if place is None:
+            continue
         (place / "arrays").mkdir(parents=True)
         np.save(place / "arrays" / "x.npy", standardized(arrays["x_train"]))
         np.save(place / "arrays" / "y.npy", arrays["y_train"].astype(np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -29,8 +30,8 @@ class Products(Workload):
         random = self.random()
         widths = INPUTS, self.width, self.width, CLASSES
         hidden = [random.standard_normal((self.batch, d), dtype=np.float32) for d in widths]
-        pairs = zip(widths, widths[1:], strict=False)
-        return hidden, [random.standard_normal(pair, dtype=np.float32) for pair in pairs]
+        weights = [random.standard_normal(p, dtype=np.float32) for p in pairwise(widths)]
+        return hidden, weights
 
 
 WORKLOADS = [

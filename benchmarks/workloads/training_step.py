@@ -6,6 +6,7 @@ The batch lies in memory and is the same at every step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -55,10 +56,9 @@ class TrainingStep(Workload):
     def weights(self) -> list[np.ndarray]:
         """Return the initial matrices, (in, out). Biases begin at 0, scales at 1."""
         random = self.random(1)
-        pairs = zip(self.widths, self.widths[1:], strict=False)
         return [
             random.standard_normal((a, b), dtype=np.float32) * np.float32((2 / a) ** 0.5)
-            for a, b in pairs
+            for a, b in pairwise(self.widths)
         ]
 
     def loss(self, logits: np.ndarray, labels: np.ndarray) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -33,7 +32,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     # The number of the process tells who may remove the file, should the process die.
-    temporary = target.parent / f".xpnn-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = target.parent / f".xpnn-{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:

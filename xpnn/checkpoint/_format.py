@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import stat
 from typing import Any, TypeAlias
@@ -42,12 +40,14 @@ def label(kind: str, array: NDArray[Any]) -> dict[str, Any]:
         "kind": kind,
         "dtype": array.dtype.name,
         "shape": list(array.shape),
-        "sha256": hashlib.sha256(array.reshape(-1).data.cast("B")).hexdigest(),
+        "sha256": _sha256(array.reshape(-1).data.cast("B")),
     }
 
 
 def encode(path: Path, content: dict[str, Any], tensors: Tensors) -> bytes:
     """Return the bytes of a file. The tensors are in C order."""
+    import json  # not for those who only import xpnn
+
     codec = _codec(path)
     try:
         text = json.dumps(content, allow_nan=False)
@@ -57,7 +57,7 @@ def encode(path: Path, content: dict[str, Any], tensors: Tensors) -> bytes:
         "format": FORMAT,
         "format_version": VERSION,
         "content": text,
-        "content_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "content_sha256": _sha256(text.encode()),
     }
     encoded: bytes = codec.save(tensors, metadata=metadata)
     return encoded
@@ -90,6 +90,12 @@ def decode(path: Path) -> tuple[dict[str, Any], Tensors]:
     return content, tensors
 
 
+def _sha256(content: bytes | memoryview) -> str:
+    import hashlib  # takes longer to load than the rest of this module
+
+    return hashlib.sha256(content).hexdigest()
+
+
 def _codec(path: Path) -> Any:
     try:
         import safetensors.numpy
@@ -102,6 +108,8 @@ def _codec(path: Path) -> Any:
 
 def _content(header: bytes) -> dict[str, Any]:
     """Return the description in the header of a file."""
+    import json
+
     try:
         metadata = json.loads(header)["__metadata__"]
         if metadata["format"] != FORMAT:
@@ -118,7 +126,7 @@ def _content(header: bytes) -> dict[str, Any]:
     if set(metadata) != {"format", "format_version", "content", "content_sha256"}:
         raise CheckpointError("damaged: its metadata are incomplete, or too many")
     text = metadata["content"]
-    if hashlib.sha256(text.encode()).hexdigest() != metadata["content_sha256"]:
+    if _sha256(text.encode()) != metadata["content_sha256"]:
         raise CheckpointError("damaged: the description does not agree with its SHA-256")
     content = json.loads(text)
     if not isinstance(content, dict) or set(content) != ENTRIES or not _sound(content):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import DivergenceError, XpnnError
-from ._output import BROKEN_PIPE, complain, ensure_streams, give_up_output
+from ._output import BROKEN_PIPE, complain, ensure_streams, settle_output
 from ._parser import parse
 
 __all__ = ["main"]
@@ -43,13 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("interrupted", 130)
     except BrokenPipeError:
-        give_up_output()
+        settle_output()
         return BROKEN_PIPE
     except OSError as error:
+        settle_output()
         place = "" if error.filename is None else f"{error.filename}: "
         return complain(f"{place}{error.strerror or error}", 2)
     except MemoryError as error:
-        return complain(f"out of memory: {error or 'try a smaller batch size or network'}", 2)
+        return complain(f"out of memory: {str(error) or 'try a smaller batch or network'}", 2)
     return code
 
 

@@ -73,6 +73,12 @@ def read_configuration(path: str) -> Configuration:
     return configuration
 
 
+def configuration_file(arguments: argparse.Namespace) -> str | None:
+    """Return the path of the configuration file that was given, None if there is none."""
+    file: str | None = arguments.config if arguments.file is None else arguments.file
+    return file
+
+
 def resolve(arguments: argparse.Namespace) -> Configuration:
     """Return the complete configuration of a training.
 
@@ -84,7 +90,7 @@ def resolve(arguments: argparse.Namespace) -> Configuration:
     configuration: Configuration = {section: {} for section in SECTIONS}
     if arguments.file is not None and arguments.config is not None:
         raise ConfigurationError("give the configuration once: as FILE or as --config FILE")
-    file = arguments.file if arguments.file is not None else arguments.config
+    file = configuration_file(arguments)
     if file is not None:
         configuration = read_configuration(file)
     options = read_options(arguments, SETTINGS)

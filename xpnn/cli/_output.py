@@ -40,12 +40,19 @@ def say(text: str) -> None:
     except UnicodeEncodeError:  # a terminal without the letters of a class name
         encoding = sys.stdout.encoding or "ascii"
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except (OSError, ValueError):
-        give_up_output()
+    except OSError:
+        settle_output()
 
 
-def give_up_output() -> None:
-    """Send what is still to be printed to nowhere, so that the end of the process is quiet."""
+def settle_output() -> None:
+    """Send what cannot be printed to nowhere, so that the end of the process is quiet."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _give_up_output()
+
+
+def _give_up_output() -> None:
     try:
         number = sys.stdout.fileno()
     except (OSError, ValueError):  # not a file of the system

@@ -42,7 +42,7 @@ def predict(arguments: argparse.Namespace) -> int:
                 f"got {arguments.out!r}"
             )
     model = load_model(arguments.run, options.get("device"), options.get("backend"))
-    x = read_samples(arguments.data, options.get("data_dir"), model)
+    x = read_samples(arguments.data, arguments.data_dir, model)
     classifies = model.extra.get("task", "classification") == "classification"
     if arguments.probabilities and not classifies:
         raise ConfigurationError("--probabilities: the network is for a regression")

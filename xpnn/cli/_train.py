@@ -10,13 +10,16 @@ from typing import Any
 
 from .. import metrics as metric_room
 from .._version import __version__
+from ..backend import Backend
 from ..backend import backend as open_backend
 from ..callbacks import Callback, EarlyStopping, Progress
 from ..checkpoint import Model, save
+from ..data import Dataset
 from ..errors import ConfigurationError, DivergenceError
 from ..history import History
+from ..network import Sequential
 from ..training import fit
-from ._configuration import resolve
+from ._configuration import configuration_file, resolve
 from ._curves import draw, text_curve
 from ._measure import describe_result, measure
 from ._output import note, say
@@ -51,7 +54,7 @@ def train(arguments: argparse.Namespace) -> int:
     dataset = prepared.dataset
     training.setdefault("metrics", list(METRICS[dataset.task]))
     metrics = [metric_room.get(name) for name in training["metrics"]]
-    network = make_network(model_table, dataset, backend)
+    network = _network(model_table, dataset, backend, configuration_file(arguments))
     folder = RunFolder(configuration, dataset.name, arguments.out)
     if not arguments.quiet:
         note(_describe_data(prepared))
@@ -113,6 +116,17 @@ def train(arguments: argparse.Namespace) -> int:
     say(describe_result(found, "test", len(dataset.y_test)))
     say(f"run {folder.path}")
     return 0
+
+
+def _network(
+    model: dict[str, Any], dataset: Dataset, backend: Backend, file: str | None
+) -> Sequential:
+    try:
+        return make_network(model, dataset, backend)
+    except ConfigurationError as error:
+        if file is None:
+            raise
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def _callbacks(training: dict[str, Any], folder: RunFolder, quiet: bool) -> list[Callback]:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from .._standard import Array, array_namespace, from_host
-from ..backend import Backend
+from ..backend import Backend, backend_of, to_host
 from ..errors import ConfigurationError, DataError, readable_bytes
 from ..random import Stream
 from .checks import as_host_array, check_finite, chunks
@@ -111,7 +112,8 @@ class IterableBatches:
     steps : int, optional
         Number of batches of a pass. Needed if the source never ends.
     finite : bool
-        Check every batch for NaN and infinity.
+        Check every batch for NaN and infinity, but for arrays of libraries that would make the
+        host wait for the device.
     """
 
     def __init__(
@@ -141,8 +143,10 @@ class IterableBatches:
                 raise DataError(f"expected batches (x, y) or (x, y, sample_weight), got {item!r}")
             if self.finite:
                 for name, value in zip(("x", "y", "sample_weight"), item, strict=False):
-                    if not hasattr(value, "__array_namespace__") or hasattr(value, "__array__"):
+                    if not is_array_api_obj(value):
                         check_finite(value, f"{name} of batch {count}")
+                    elif backend_of(value).synchronous:
+                        check_finite(to_host(value), f"{name} of batch {count}")
             yield item[0], item[1], item[2] if len(item) == 3 else None
             count += 1
             if count == self.steps:
@@ -177,6 +181,7 @@ def array_batches(
     join_single: bool = False,
     resident: bool | None = None,
     step_bytes: int = 0,
+    x_dtype: Any = None,
 ) -> Batches:
     """Cut arrays into batches, on the device for the whole run or brought there in chunks.
 
@@ -193,8 +198,10 @@ def array_batches(
         memory have room for them and for a step. Arrays that are on a device already stay there.
     step_bytes : int
         What a training step takes.
+    x_dtype : dtype, optional
+        The library's type of the samples. By default that of the back end.
     """
-    dtypes = (backend.float_dtype, None, backend.float_dtype)[: len(arrays)]
+    dtypes = (x_dtype or backend.float_dtype, None, backend.float_dtype)[: len(arrays)]
     free = backend.free_memory()
     host = tuple(array for array in arrays if isinstance(array, np.ndarray))
     itemsize = 8 if backend.dtype == "float64" else 4

@@ -8,7 +8,7 @@ it runs: a step that was planned and cannot run raises.
 from __future__ import annotations
 
 from . import threads as _threads
-from .plan import Plan, plan
+from .planning import Plan, plan
 from .threads import num_threads, set_num_threads
 
 __all__ = ["Plan", "num_threads", "plan", "set_num_threads"]

@@ -38,7 +38,7 @@ class FusedLoss:
     def __call__(
         self, network: Network, output: Array, target: Any, sample_weight: Any
     ) -> tuple[Array, Array] | None:
-        """Return the loss and its gradient; None for probabilities and for weighted samples.
+        """Return the loss and its gradient; None where it is the loss itself that knows.
 
         Raises
         ------
@@ -48,16 +48,10 @@ class FusedLoss:
         loss = self._loss
         if sample_weight is not None or output.dtype != self._dtype or not _is_basic(loss):
             return None
-        if not (
-            type(target) is np.ndarray
-            and target.dtype == np.int64
-            and output.ndim == 2
-            and target.shape == output.shape[:1]
-            and output.shape[1] > 1
-        ):
+        if type(target) is not np.ndarray or target.dtype != np.int64 or target.ndim != 1:
             target = network.prepare_target(target, output.shape)
-            if target.ndim != 1:
-                return None
+        if output.ndim != 2 or output.shape[1] < 2 or target.shape != output.shape[:1]:
+            return None  # probabilities, or what the loss will complain of
         if not (target.flags.c_contiguous and target.flags.aligned):
             target = np.array(target)
         logits = as_rows(output, output.shape[1], self._dtype)

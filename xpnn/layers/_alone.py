@@ -5,6 +5,8 @@ It then behaves like layer 0 of a network of its own seed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._standard import Array, from_host
 from ..random import Stream, fresh_seed
 from .layer import Layer
@@ -12,14 +14,14 @@ from .layer import Layer
 __all__ = ["build_alone", "mask_stream"]
 
 
-def build_alone(layer: Layer, seed: int | None, input: Array) -> None:
+def build_alone(layer: Layer, seed: int | None, input: Array, dtype: Any = None) -> None:
     """Draw the parameters and buffers that are missing, with the device and dtype of ``input``."""
     given = {*layer.params, *layer.buffers}
     layer.build(Stream(_seed(seed), 1))
     for arrays in (layer.params, layer.buffers):
         for name, value in arrays.items():
             if name not in given:
-                arrays[name] = from_host(value, like=input, dtype=input.dtype)
+                arrays[name] = from_host(value, like=input, dtype=dtype or input.dtype)
 
 
 def mask_stream(seed: int | None) -> Stream:

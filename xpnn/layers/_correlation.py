@@ -3,34 +3,31 @@
 Between padded arrays (N, C, ...) and rows of windows (N, groups, F, windows), where a window of
 ``C / groups`` channels is multiplied by filters (groups, F, C / groups * taps). The taps are laid
 out as columns for a matrix product, a tile of a few images or of a part of one image at a time, so
-that the columns take half a megabyte and stay in the cache, not `taps` times the batch.
+that the columns take a megabyte and stay in the cache, not `taps` times the batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from .._standard import Array, array_namespace, zeros
-from ._windows import Sizes, Window
+from ._windows import Sizes, Strip, Window
 
 __all__ = ["correlate", "correlate_transposed", "filter_gradient"]
 
 #: Elements of the columns of a tile.
-TILE_ELEMENTS = 1 << 17
+TILE_ELEMENTS = 1 << 18
 
 
 def correlate(window: Window, array: Array, filters: Array, count: Sizes) -> Array:
     """Multiply all windows of an array (N, C, ...) by the filters: (N, groups, F, windows)."""
     xp = array_namespace(array)
     pieces = []
-    for images in _image_tiles(window, array.shape, count):
-        padded = window.pad(array[images, ...])
-        strips = [
-            filters @ _grouped(window.columns(padded, part, first), filters)
-            for first, part in _row_tiles(window, array.shape, count)
-        ]
-        pieces.append(strips[0] if len(strips) == 1 else xp.concat(strips, axis=3))
+    images, strips = _tiles(window, array.shape, count)
+    for some in images:
+        padded = window.pad(array[some, ...])
+        parts = [filters @ _grouped(strip.columns(padded), filters) for strip in strips]
+        pieces.append(parts[0] if len(parts) == 1 else xp.concat(parts, axis=3))
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
 
 
@@ -49,14 +46,13 @@ def correlate_transposed(
     padded_shape = (channels, *padded_sizes)
     transposed = xp.matrix_transpose(filters)
     pieces = []
-    for images in _image_tiles(window, shape, count):
-        part_of_rows = rows[images, ...]
-        n = part_of_rows.shape[0]
-        padded = zeros((n, *padded_shape), like=rows)
-        for first, part in _row_tiles(window, shape, count):
-            columns = transposed @ part_of_rows[..., _places(first, part)]
-            columns = xp.reshape(columns, (n, channels, window.taps, math.prod(part)))
-            padded = window.add_columns(padded, columns, part, first)
+    images, strips = _tiles(window, shape, count)
+    for some in images:
+        padded = zeros((some.stop - some.start, *padded_shape), like=rows)
+        for strip in strips:
+            columns = transposed @ rows[some, :, :, strip.windows]
+            layout = (*padded.shape[:2], window.taps, columns.shape[3])
+            padded = strip.add_columns(padded, xp.reshape(columns, layout))
         pieces.append(window.crop(padded))
     # Contiguous: the margins are gone from memory, too.
     return xp.concat(pieces, axis=0)
@@ -68,35 +64,28 @@ def filter_gradient(
     """Return the derivative of ``sum(rows * correlate(...))`` by the filters, of their shape."""
     xp = array_namespace(array)
     gradient = zeros(filters.shape, like=array)
-    for images in _image_tiles(window, array.shape, count):
-        padded = window.pad(array[images, ...])
-        for first, part in _row_tiles(window, array.shape, count):
-            columns = _grouped(window.columns(padded, part, first), filters)
-            products = rows[images, ...][..., _places(first, part)] @ xp.matrix_transpose(columns)
-            gradient += xp.sum(products, axis=0)
+    images, strips = _tiles(window, array.shape, count)
+    for some in images:
+        padded = window.pad(array[some, ...])
+        for strip in strips:
+            columns = xp.matrix_transpose(_grouped(strip.columns(padded), filters))
+            gradient += xp.sum(rows[some, :, :, strip.windows] @ columns, axis=0)
     return gradient
 
 
-def _image_tiles(window: Window, shape: Sizes, count: Sizes) -> Iterator[slice]:
-    """Yield the images of one tile after the other: at least one tile, if an empty one."""
-    elements = shape[1] * window.taps * math.prod(count)
-    step = max(1, TILE_ELEMENTS // elements)
-    for start in range(0, max(shape[0], 1), step):
-        yield slice(start, min(start + step, shape[0]))
+def _tiles(window: Window, shape: Sizes, count: Sizes) -> tuple[list[slice], list[Strip]]:
+    """Cut a batch into tiles: of how many images, and of which parts of an image, each is.
 
-
-def _row_tiles(window: Window, shape: Sizes, count: Sizes) -> Iterator[tuple[int, Sizes]]:
-    """Yield the first row of windows of each part of an image, and how many windows it has."""
-    elements = shape[1] * window.taps * math.prod(count[1:])
-    step = max(1, TILE_ELEMENTS // elements)
-    for first in range(0, count[0], step):
-        yield first, (min(step, count[0] - first), *count[1:])
-
-
-def _places(first: int, part: Sizes) -> slice:
-    """Where a part of an image lies among the windows."""
-    width = math.prod(part[1:])
-    return slice(first * width, (first + part[0]) * width)
+    There is at least one tile, if an empty one.
+    """
+    row = shape[1] * window.taps * math.prod(count[1:])
+    step = max(1, TILE_ELEMENTS // (row * count[0]))
+    starts = range(0, max(shape[0], 1), step)
+    images = [slice(start, min(start + step, shape[0])) for start in starts]
+    step = max(1, TILE_ELEMENTS // row)
+    starts = range(0, count[0], step)
+    strips = [window.strip((min(step, count[0] - start), *count[1:]), start) for start in starts]
+    return images, strips
 
 
 def _grouped(columns: Array, filters: Array) -> Array:

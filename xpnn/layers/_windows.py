@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .._standard import Array, array_namespace, full, is_immutable, zeros
 from ..errors import ConfigurationError, ShapeError
 
-__all__ = ["Sizes", "Window", "checked_sizes", "expect_channels", "short"]
+__all__ = ["Sizes", "Strip", "Window", "add_at", "checked_sizes", "expect_channels", "short"]
 
 #: One whole number for each axis behind the channels.
 Sizes = tuple[int, ...]
@@ -162,41 +162,63 @@ class Window:
         sizes = tuple(p - m for p, m in zip(padded.shape[2:], margins, strict=True))
         return padded[self._inner(sizes)]
 
-    def slices(self, count: Sizes, first: int = 0) -> Iterator[tuple[slice, ...]]:
-        """Yield, for each tap in C order, where it lies in a padded array.
-
-        ``count`` is the number of windows, of which the first has the number ``first`` along the
-        first size.
-        """
+    def strip(self, count: Sizes, first: int = 0) -> Strip:
+        """Describe windows: how many, of which the first has the number ``first`` down."""
         starts = (first * self.stride[0], *(0 for _ in count[1:]))
+        slices = []
         for tap in itertools.product(*map(range, self.kernel)):
             offsets = [s + t * d for s, t, d in zip(starts, tap, self.dilation, strict=True)]
-            yield tuple(
-                slice(o, o + (n - 1) * s + 1, s)
-                for o, n, s in zip(offsets, count, self.stride, strict=True)
-            )
-
-    def columns(self, padded: Array, count: Sizes, first: int = 0) -> Array:
-        """Return the taps of the windows: (N, C, taps, windows)."""
-        xp = array_namespace(padded)
-        pieces = [padded[:, :, *where] for where in self.slices(count, first)]
-        shape = (*padded.shape[:2], self.taps, math.prod(count))
-        return xp.reshape(xp.stack(pieces, axis=2), shape)
-
-    def add_columns(self, padded: Array, columns: Array, count: Sizes, first: int = 0) -> Array:
-        """Add what `columns` takes out back to its places in an array that the caller owns.
-
-        In place where the library can, so use the result and forget the argument.
-        """
-        columns = array_namespace(columns).reshape(columns, (*columns.shape[:3], *count))
-        for tap, where in enumerate(self.slices(count, first)):
-            padded = add_at(padded, where, columns[:, :, tap, ...])
-        return padded
+            ends = [
+                o + (n - 1) * s + 1 for o, n, s in zip(offsets, count, self.stride, strict=True)
+            ]
+            slices.append(tuple(map(slice, offsets, ends, self.stride)))
+        width = math.prod(count[1:])
+        return Strip(count, slice(first * width, (first + count[0]) * width), slices)
 
     def _inner(self, sizes: Sequence[int]) -> tuple[slice, ...]:
         """Where an array of some sizes lies in its padded one."""
         inner = (slice(m[0], m[0] + s) for m, s in zip(self.margins, sizes, strict=True))
         return (slice(None), slice(None), *inner)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some rows of windows.
+
+    Attributes
+    ----------
+    count : tuple of int
+        Number of windows along each size.
+    windows : slice
+        Where they are among all windows, as these follow one another in C order.
+    taps : list of tuple of slice
+        Where each tap of the windows, in C order, lies in the padded array.
+    """
+
+    count: Sizes
+    windows: slice
+    taps: list[tuple[slice, ...]]
+
+    def pixels(self, padded: Array) -> Iterator[Array]:
+        """Yield one tap of all windows after the other: (N, C, windows down, windows across)."""
+        for tap in self.taps:
+            yield padded[:, :, *tap]
+
+    def columns(self, padded: Array) -> Array:
+        """Return the taps of the windows: (N, C, taps, windows)."""
+        xp = array_namespace(padded)
+        shape = (*padded.shape[:2], len(self.taps), math.prod(self.count))
+        return xp.reshape(xp.stack(list(self.pixels(padded)), axis=2), shape)
+
+    def add_columns(self, padded: Array, columns: Array) -> Array:
+        """Add what `columns` takes out back to its places in an array that the caller owns.
+
+        In place where the library can, so use the result and forget the argument.
+        """
+        columns = array_namespace(columns).reshape(columns, (*columns.shape[:3], *self.count))
+        for number, tap in enumerate(self.taps):
+            padded = add_at(padded, tap, columns[:, :, number, ...])
+        return padded
 
 
 def add_at(array: Array, where: tuple[slice, ...], block: Array) -> Array:
@@ -205,7 +227,8 @@ def add_at(array: Array, where: tuple[slice, ...], block: Array) -> Array:
     In place where the library can, so use the result and forget the argument.
     """
     if not is_immutable(array):
-        array[:, :, *where] += block
+        part = array[:, :, *where]
+        part += block
         return array
     for axis, places in enumerate(where, start=2):
         block = _spread(block, places, array.shape[axis], axis)

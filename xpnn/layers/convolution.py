@@ -191,7 +191,7 @@ class Conv2d(_Convolution):
 
     Cost: 2 N H' W' out_channels kh kw in_channels / groups FLOPs forward, twice that backward. The
     cache keeps the input, without a copy. The pixels under the windows are laid out for a matrix
-    product half a megabyte at a time, so the memory besides is small.
+    product a megabyte at a time, so the memory besides is small.
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
     Recognition", Proceedings of the IEEE 86, 1998, section II.

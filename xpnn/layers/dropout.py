@@ -6,9 +6,10 @@ from .._checks import checked_number
 from .._standard import Array, array_namespace
 from ..random import Stream, drop_threshold, keep_scale
 from ._alone import mask_stream
+from ._windows import expect_channels
 from .layer import Layer
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "Dropout2d"]
 
 
 class Dropout(Layer):
@@ -77,7 +78,7 @@ class Dropout(Layer):
         if self.mode == "test" or self.p == 0:
             self.cache["mask"] = None
             return input
-        mask = self._stream().mask(input.shape, self.p, like=input)
+        mask = self._stream().mask(self._mask_shape(input.shape), self.p, like=input)
         self.cache["mask"] = mask
         return self._apply(mask, input)
 
@@ -96,10 +97,73 @@ class Dropout(Layer):
         self.step += 1
         return stream
 
+    def _mask_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
     def _apply(self, mask: Array, values: Array) -> Array:
         result = array_namespace(values).astype(mask, values.dtype)
-        result *= values
         # Where p rounds to 1 nothing is kept, and there is no scale.
         nothing_is_kept = drop_threshold(self.p) == drop_threshold(1.0)
-        result *= 0.0 if nothing_is_kept else keep_scale(self.p)
+        scale = 0.0 if nothing_is_kept else keep_scale(self.p)
+        if mask.shape != values.shape:
+            return values * (scale * result)
+        result *= values
+        result *= scale
         return result
+
+
+class Dropout2d(Dropout):
+    """Set random channels of images to zero while training, and scale the others up.
+
+    As `Dropout`, but a pixel and its neighbours, which say much the same, go together::
+
+        output[n, c] = mask[n, c] * scale * input[n, c]      in training
+        dinput[n, c] = mask[n, c] * scale * dout[n, c]
+
+        output = input                                       in test mode, and with p = 0
+        dinput = dout
+
+    Parameters
+    ----------
+    p : float
+        Probability of dropping a channel of a sample, 0 <= p <= 1, rounded to a multiple of 2**-16.
+    seed : int, optional
+        Draw from this seed, 0 <= seed < 2**64, and not from the network's.
+
+    Raises
+    ------
+    ConfigurationError
+        If p is not in [0, 1] or the seed is out of its range.
+    ShapeError
+        In the forward pass, unless the input is (N, C, H, W).
+
+    Notes
+    -----
+    Arrays: input and output (N, C, H, W), of one floating-point dtype. No parameters. The mask is
+    drawn as that of `Dropout`, for a batch of (N, C).
+
+    Cost in FLOPs an element: 1 forward, 1 backward. The cache keeps the mask, one byte a channel.
+
+    Source: Tompson, Goroshin, Jain, LeCun and Bregler, "Efficient Object Localization Using
+    Convolutional Networks", CVPR 2015, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Dropout2d(0.5, seed=0)
+    >>> layer.forward(np.asarray([[[[1.0, 2.0]], [[3.0, 4.0]]]])).tolist()
+    [[[[2.0, 4.0]], [[0.0, 0.0]]]]
+    """
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, (N, C, H, W)."""
+        expect_channels(self.name, None, input_shape, axes=2)
+        return input_shape
+
+    def forward(self, input: Array) -> Array:
+        """Return the input, in training with channels of zeros and scaled."""
+        self.output_shape(input.shape)
+        return super().forward(input)
+
+    def _mask_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*input_shape[:2], 1, 1)

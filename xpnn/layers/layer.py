@@ -39,6 +39,9 @@ class Layer:
         Number of the training step, counted from 0; set by the network.
     batch_statistics : bool
         Whether training takes statistics over the batch, so that a batch of one row is useless.
+    takes_ids : bool
+        Whether the input is whole numbers, such as ids of words. A network whose first layer does
+        so leaves its input integers and has `check_ids` look at them.
     roles : dict of str to str
         The role of each parameter by its name: "weight", "bias" or "scale". Regularization and
         weight decay select by it. A name that is not listed is a weight.
@@ -66,6 +69,7 @@ class Layer:
     """
 
     batch_statistics: ClassVar[bool] = False
+    takes_ids: bool = False
     roles: ClassVar[dict[str, str]] = {"W": "weight", "b": "bias", "gamma": "scale", "beta": "bias"}
 
     def __init__(self) -> None:
@@ -91,6 +95,15 @@ class Layer:
             If the layer cannot take such an input.
         """
         return None
+
+    def check_ids(self, ids: Array) -> None:
+        """Check the values of an input of ids; a network calls it while they are on the host.
+
+        Raises
+        ------
+        DataError
+            If an id is none.
+        """
 
     def build(self, rng: Stream) -> None:
         """Draw the parameters that are missing, and leave what is there.

@@ -162,12 +162,12 @@ def plan(network: Network, kernels: bool = True) -> Plan:
     ... )
     >>> print(xpnn.fusion.plan(net, kernels=False))
     Plan on numpy on cpu, float32
-    layers  what                    how
-    0       Linear(2, 8)            into buffers, by BLAS
-    1       Softplus()              the layer itself: there is no kernel for it
-    2       Linear(8, 2)            into buffers, by BLAS
-    loss    MeanSquaredError()      the loss itself: kernels are not wanted
-    update  SGD(0.5)                the optimizer itself: kernels are not wanted
+    layers  what                how
+    0       Linear(2, 8)        into buffers, by BLAS
+    1       Softplus()          the layer itself: there is no kernel for it
+    2       Linear(8, 2)        into buffers, by BLAS
+    loss    MeanSquaredError()  the loss itself: kernels are not wanted
+    update  SGD(0.5)            the optimizer itself: kernels are not wanted
     """
     return Plan(network, network.parameters, kernels)
 

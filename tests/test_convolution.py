@@ -1,0 +1,116 @@
+"""What convolutions and pooling do besides the contract of `test_layers.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tolerances import assert_close
+from xpnn import layers
+from xpnn.errors import ConfigurationError, ShapeError
+from xpnn.layers import _correlation
+
+
+def results(layer, x, dout):
+    """Output and all gradients."""
+    return [layer.forward(x), layer.backward(dout), *layer.grads.values()]
+
+
+@pytest.mark.parametrize("elements", [1, 60, 200, 700])
+@pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
+def test_tiles_do_not_change_the_result(kind, elements, backend_float64, monkeypatch):
+    """From one row of windows at a time to several images at a time."""
+    backend, rng = backend_float64, np.random.default_rng(0)
+    host = rng.standard_normal((5, 2, 7, 5))
+    layer = kind(2, 4, 3, stride=2, padding=1, groups=2, seed=0)
+    dout = rng.standard_normal(layer.output_shape(host.shape))
+    x, dout = backend.asarray(host), backend.asarray(dout)
+    expected = [backend.to_host(value) for value in results(layer, x, dout)]
+    monkeypatch.setattr(_correlation, "TILE_ELEMENTS", elements)
+    for actual, value in zip(results(layer, x, dout), expected, strict=True):
+        assert_close(backend.to_host(actual), value, "float64")
+
+
+def test_a_large_image_needs_little_memory():
+    tracemalloc = pytest.importorskip("tracemalloc")
+    x = np.ones((1, 8, 128, 128), np.float32)
+    layer = layers.Conv2d(8, 8, 5, padding=2, seed=0)
+    layer.forward(x)
+    tracemalloc.start()
+    try:
+        layer.forward(x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * x.nbytes  # the columns of the whole image would be 25 times the image
+
+
+def test_a_convolution_slides_its_filters_down_and_across():
+    layer = layers.Conv2d(1, 1, 2)
+    layer.params |= {"W": np.asarray([[[[1.0, 10.0], [100.0, 1000.0]]]]), "b": np.asarray([0.5])}
+    x = np.arange(9.0).reshape(1, 1, 3, 3)
+    assert layer.forward(x).tolist() == [[[[4310.5, 5421.5], [7643.5, 8754.5]]]]
+
+
+def test_a_transposed_convolution_is_the_transpose():
+    """The products of <conv(x), y> and <x, conv_transpose(y)> are equal."""
+    rng = np.random.default_rng(0)
+    settings = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2, "bias": False, "seed": 0}
+    conv = layers.Conv2d(4, 6, 3, **settings)
+    back = layers.ConvTranspose2d(6, 4, 3, **settings)
+    x = rng.standard_normal((2, 4, 9, 11))
+    output = conv.forward(x)
+    y = rng.standard_normal(output.shape)
+    back.params["W"] = conv.params["W"]
+    np.testing.assert_allclose(np.sum(output * y), np.sum(x * back.forward(y)), rtol=1e-12)
+
+
+def test_initial_weights_of_a_transposed_convolution_are_scaled_by_its_inputs():
+    layer = layers.ConvTranspose2d(64, 8, 4, groups=2, seed=0)
+    layer.forward(np.zeros((1, 64, 1, 1)))
+    expected = np.sqrt(2 / (64 / 2 * 16))
+    np.testing.assert_allclose(layer.params["W"].std(), expected, rtol=0.1)
+
+
+def test_channels_that_come_last_get_a_hint():
+    expected = r"of shape \(N, 3, H, W\), channels first and not last, got \(8, 32, 32, 3\)$"
+    with pytest.raises(ShapeError, match=expected):
+        layers.Conv2d(3, 4, 3).forward(np.zeros((8, 32, 32, 3)))
+
+
+def test_a_kernel_larger_than_the_padded_image_is_refused():
+    expected = r"^Conv2d: .* with H, W of at least \(5, 3\), for a window to fit in, got \(8, 1, 4,"
+    with pytest.raises(ShapeError, match=expected):
+        layers.Conv2d(1, 1, (7, 3), padding=(1, 0)).forward(np.zeros((8, 1, 4, 9)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"groups": 3}, "in_channels must be divisible by groups = 3, got 4"),
+        ({"groups": 4}, "out_channels must be divisible by groups = 4, got 6"),
+        ({"kernel_size": 0}, "kernel_size must be a whole number of at least 1 or 2 of them"),
+        ({"kernel_size": (3, 3, 3)}, "kernel_size must be"),
+        ({"stride": 0}, "stride must be"),
+        ({"stride": 1.5}, "stride must be"),
+        ({"dilation": True}, "dilation must be"),
+        ({"padding": -1}, "padding must be a whole number of at least 0"),
+        ({"padding": "valid"}, "padding must be"),
+        ({"padding": "same", "stride": 2}, "padding 'same' needs stride 1, got 2"),
+        ({"weight_initializer": "he"}, "he_normal"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        layers.Conv2d(4, 6, **{"kernel_size": 3, **settings})
+
+
+@pytest.mark.parametrize("settings", [{"output_padding": 2}, {"padding": "same"}])
+def test_bad_settings_of_a_transposed_convolution_are_refused(settings):
+    with pytest.raises(ConfigurationError, match=r"^ConvTranspose2d: (output_)?padding must be"):
+        layers.ConvTranspose2d(1, 1, 3, stride=2, **settings)
+
+
+def test_layers_are_printed_as_they_are_written():
+    assert repr(layers.Conv2d(1, 8, 3, padding=1)) == "Conv2d(1, 8, 3, padding=1)"
+    assert repr(layers.Conv2d(1, 8, (3, 5), stride=(2, 1))) == "Conv2d(1, 8, (3, 5), stride=(2, 1))"

@@ -1,0 +1,233 @@
+"""The kernels by themselves: accuracy, random bits, determinism, and their cache on disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from tolerances import assert_close
+from xpnn._standard import erf
+from xpnn.kernels.numba import activations, cross_entropy, lanes, optimizers
+from xpnn.kernels.numba._compile import Kernel
+from xpnn.random import Stream
+
+ROOT = Path(__file__).parents[1]
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def apply(name: str, x: np.ndarray[Any, Any], setting: float = 0.0) -> tuple[Any, Any]:
+    """f(x) and f'(x) of an activation, without scale, shift and dropout."""
+    dtype, width = x.dtype.name, x.size
+    zeros, ones = np.zeros(width, dtype), np.ones(width, dtype)
+    output, slope = np.empty((1, width), dtype), np.empty((1, width), dtype)
+    arguments = (x[None, :], zeros, ones, zeros, np.zeros((1, width), np.uint16), 0, 1.0, setting)
+    activations.FORWARD_WITH_SLOPE[name][dtype](*arguments, output, slope)
+    plain = np.empty_like(output)
+    activations.FORWARD[name][dtype](*arguments, plain)
+    assert_close(plain, output, dtype)
+    return output[0], slope[0]
+
+
+def reference(name: str, x: Any, a: float) -> Any:
+    """The same functions in extended precision, as written in a textbook."""
+    x = x.astype(np.longdouble)
+    if name == "elu":
+        return np.where(x > 0, x, a * np.expm1(x))
+    if name == "sigmoid":
+        return 1 / (1 + np.exp(-x))
+    if name == "tanh":
+        return np.tanh(x)
+    if name == "silu":
+        return x / (1 + np.exp(-x))
+    if name == "gelu":
+        root = math.sqrt(0.5)
+        return x * np.asarray([0.5 * math.erfc(-root * float(v)) for v in x])
+    return x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))) / 2
+
+
+@each_dtype
+@pytest.mark.parametrize("name", ["elu", "sigmoid", "tanh", "silu", "gelu", "gelu_tanh"])
+def test_activations_are_good_to_rounding(name, dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([scale * rng.standard_normal(400) for scale in (1e-6, 1e-2, 1.0, 6.0)])
+    x = x.astype(dtype)
+    output, slope = apply(name, x, 0.7)
+    expected = reference(name, x, 0.7)
+    epsilon = np.finfo(dtype).eps
+    error = np.abs(output - expected)
+    # The Gaussian's tail is the difference of numbers near 1, good in absolute terms.
+    scale = np.maximum(np.abs(expected), np.abs(x) if "gelu" in name else 0.0)
+    assert (error <= 4 * epsilon * scale + np.finfo(dtype).tiny).all()
+    step = 1e-5
+    wide = x.astype(np.float64)
+    derivative = (reference(name, wide + step, 0.7) - reference(name, wide - step, 0.7)) / (
+        2 * step
+    )
+    away = np.abs(wide) > 2 * step  # ELU has a kink
+    np.testing.assert_allclose(
+        slope[away], derivative[away], atol=5e-6 if dtype == "float32" else 1e-8
+    )
+
+
+@each_dtype
+def test_activations_at_the_ends(dtype):
+    x = np.asarray([-math.inf, -1e30, -1000.0, -0.0, 0.0, 1000.0, 1e30, math.inf], dtype)
+    for name, ends in {
+        "sigmoid": [0, 0, 0, 0.5, 0.5, 1, 1, 1],
+        "tanh": [-1, -1, -1, 0, 0, 1, 1, 1],
+        "elu": [-2, -2, -2, 0, 0, 1000, np.asarray(1e30, dtype), math.inf],
+        "leaky_relu": [*(2.0 * x[:5]), *x[5:]],
+    }.items():
+        output, slope = apply(name, x, 2.0)
+        np.testing.assert_array_equal(output, np.asarray(ends, dtype))
+        assert not np.isnan(slope).any()
+    for name in activations.FORWARD_WITH_SLOPE:
+        output, _ = apply(name, np.asarray([math.nan, 1.0], dtype), 0.5)
+        assert np.isnan(output).tolist() == [True, False], name
+
+
+@each_dtype
+def test_gelu_agrees_with_the_layers_error_function(dtype):
+    x = np.linspace(-8, 8, 1001).astype(dtype)
+    expected = x * (1 + erf(math.sqrt(0.5) * x)) / 2
+    assert_close(apply("gelu", x)[0], expected, dtype)
+
+
+@pytest.mark.parametrize("count", [8, 16, 1000])
+@pytest.mark.parametrize("stream", [(0, 0, 0), (7, 2, 3), (2**64 - 1, 2**63, 2**64 - 1)])
+def test_lanes_are_those_of_the_stream(stream, count):
+    words = np.zeros(count, np.uint64)
+    lanes.fill["float32"](np.asarray(stream, np.uint64), words)
+    np.testing.assert_array_equal(words, Stream(*stream).words(count))
+    np.testing.assert_array_equal(words.view(np.uint16), Stream(*stream).bits(4 * count))
+
+
+@each_dtype
+def test_cross_entropy(dtype):
+    rng = np.random.default_rng(1)
+    for rows, classes in ((1, 2), (5, 10), (3, 1000)):
+        logits = (30.0 * rng.standard_normal((rows, classes))).astype(dtype)
+        labels = rng.integers(0, classes, rows)
+        gradient = np.empty_like(logits)
+        loss, bad = cross_entropy.labels[dtype](logits, labels, gradient)
+        wide = logits.astype(np.longdouble)
+        wide -= wide.max(axis=1, keepdims=True)
+        probability = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
+        costs = np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(rows), labels]
+        probability[np.arange(rows), labels] -= 1.0
+        assert bad == 0
+        assert_close(loss, float(costs.mean()), dtype)
+        assert_close(gradient, (probability / rows).astype(dtype), dtype)
+
+
+def test_cross_entropy_of_special_logits():
+    labels = np.asarray([0])
+
+    def loss(*logits: float) -> float:
+        row = np.asarray([logits])
+        return float(cross_entropy.labels["float64"](row, labels, np.empty_like(row))[0])
+
+    assert loss(0.0, -math.inf) == 0.0
+    assert loss(-math.inf, 0.0) == math.inf
+    assert math.isnan(loss(0.0, math.nan))
+    assert math.isnan(loss(math.inf, 0.0))
+    row = np.zeros((2, 3))
+    _, bad = cross_entropy.labels["float64"](row, np.asarray([3, -1]), np.empty_like(row))
+    assert bad == 2
+
+
+@each_dtype
+def test_inspection(dtype):
+    rng = np.random.default_rng(2)
+    values, grads = rng.standard_normal((2, 10_001)).astype(dtype)
+    ends, l1, l2 = np.asarray([6_000, 6_000, 10_001]), np.asarray([0.5, 9.0, 0.0]), np.zeros(3)
+    l2[0] = 0.25
+    inspect = optimizers.inspect[dtype]
+    penalty, witness, squares = inspect(values, grads, ends, l1, l2, 1.5)
+    part = values[:6_000].astype(np.float64)
+    total = grads.astype(np.float64)
+    total[:6_000] += 0.5 * part + 0.5 * np.sign(part)
+    assert_close(penalty, 0.5 * np.abs(part).sum() + 0.25 * (part**2).sum(), dtype)
+    assert_close(witness, total.sum(), dtype, 200)
+    assert_close(squares, (np.clip(total, -1.5, 1.5) ** 2).sum(), dtype)
+    assert inspect(values, grads, ends, l1, l2, 1.5) == (penalty, witness, squares)
+    for bad in (math.nan, math.inf, -math.inf):
+        for place in (0, 3_000, 10_000):
+            spoiled = grads.copy()
+            spoiled[place] = bad
+            assert not math.isfinite(inspect(values, spoiled, ends, l1, l2, math.inf)[1])
+
+
+def test_another_type_is_refused():
+    with pytest.raises(TypeError):
+        lanes.fill["float32"](np.zeros(3), np.zeros(8, np.uint64))
+
+
+# ------------------------------------------------------------------ the cache
+
+PROGRAM = """
+import numpy as np
+from xpnn.kernels.numba import lanes
+words = np.zeros(8, np.uint64)
+lanes.fill["float32"](np.zeros(3, np.uint64), words)
+print(hex(words[0]))
+"""
+
+
+def run(**environment: str) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def test_kernels_are_compiled_once_with_a_message(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    output, message = run(**environment)
+    assert output == hex(Stream(0).words(1)[0])
+    assert message.startswith("xpnn: compiling")
+    assert len(message.splitlines()) == 1
+    assert run(**environment) == (output, "")
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+    """Neither a folder that cannot be made nor one that fails when it is used."""
+    from numba.core import caching
+
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("no space left on device")
+
+    for owner, name, broken in (
+        (caching.FunctionCache, "__init__", refuse),
+        (caching.IndexDataCacheFile, "save", fail),
+    ):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / name))
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, broken)
+
+            def double(x, y):
+                for i in range(x.size):
+                    y[i] = x[i] + x[i]
+
+            x = np.arange(3.0)
+            y = np.zeros(3)
+            Kernel(double, "vector vector!")["float64"](x, y)
+            assert y.tolist() == [0.0, 2.0, 4.0]
