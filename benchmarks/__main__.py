@@ -55,7 +55,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--threads and --rounds must be at least 1")
     options.only = [name for names in options.only for name in names.split(",")]
     try:
-        options.selected = select(options.only)
+        options.selected = select(options.only, options.device)
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[Report, list[str]]:
 
 def _check_and_measure(driver: Driver, workloads: list[Workload], options: Any) -> None:
     """Check each kind of work, and time each workload."""
-    first: dict[tuple[str, bool], Workload] = {}
+    first: dict[tuple[str, str], Workload] = {}
     for workload in workloads:
         optimizer = getattr(workload, "optimizer", "")
         first.setdefault((workload.kind, optimizer), workload)
@@ -173,13 +173,12 @@ def _measure_alone(
         lambda kind: apart.peak_above_data(kind, device, threads, place, options.quick),
     )
     fill("size", report.sizes, [k for k in kinds if not k.floor], apart.install_size)
-    if device == "cuda":
-        fill(
-            "launches",
-            report.launches,
-            [kind for kind in kinds if kind.can("training_step")],
-            lambda kind: apart.launches(kind, threads, apart.FIRST_STEPS[0], options.quick),
-        )
+    fill(
+        "launches",
+        report.launches,
+        [kind for kind in kinds if kind.can("training_step")],
+        lambda kind: apart.launches(kind, threads, apart.FIRST_STEPS[0], options.quick),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

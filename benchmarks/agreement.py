@@ -35,10 +35,11 @@ class Agreement:
     def __str__(self) -> str:
         width = max(map(len, self.numbers), default=0)
         verdict = "agree" if self.holds else "DO NOT AGREE"
-        lines = [
-            f"{self.workload.kind}: {verdict}, "
-            f"relative difference {self.difference:.1e}, allowed {self.workload.tolerance:.0e}"
-        ]
+        verdict += f", relative difference {self.difference:.1e}"
+        verdict += f", allowed {self.workload.tolerance:.0e}"
+        if len(self.numbers) < 2 and self.holds:
+            verdict = "nothing to compare with"
+        lines = [f"{self.workload.group}: {verdict}"]
         for key, values in self.numbers.items():
             lines.append(f"  {key:{width}}  " + " ".join(f"{value:.6f}" for value in values))
         return "\n".join(lines)

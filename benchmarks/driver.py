@@ -20,11 +20,8 @@ PAUSE = 0.05
 #: A slice is repeated if other programs kept this share of one processor busy meanwhile.
 DISTURBANCE = 0.12
 ATTEMPTS = 3
-
-
-def attempts(rounds: int) -> int:
-    """Return how often a slice may be repeated: a single one is for no one to read."""
-    return ATTEMPTS if rounds > 1 else 1
+#: After so many disturbed slices in a row nothing is repeated until there is a quiet one.
+RESIGNATION = 12
 
 
 @dataclass
@@ -78,6 +75,7 @@ class Driver:
         self.folder, self.small_folder = str(folder), str(small_folder)
         self.say = say
         self.results = Results()
+        self._disturbed_in_a_row = 0
         self.processes: dict[str, Process] = {}
         for key, kind in self.kinds.items():
             fault = kind.fault(device)
@@ -124,7 +122,7 @@ class Driver:
         self.results.agreements.append(agreement)
         self.say(str(agreement))
         if not agreement.holds:
-            self.results.failures.append(f"{workload.kind}: the results do not agree")
+            self.results.failures.append(f"{workload.group}: the results do not agree")
         return first
 
     def prepare(self, workload: Workload, keys: list[str]) -> list[str]:
@@ -140,7 +138,7 @@ class Driver:
             for key in keys if number % 2 == 0 else reversed(keys):
                 if key not in timings:
                     continue
-                samples, disturbed = self._quiet_slice(key, workload, seconds, attempts(rounds))
+                samples, disturbed = self._quiet_slice(key, workload, seconds)
                 if samples is None:
                     del timings[key]
                     continue
@@ -151,13 +149,13 @@ class Driver:
             self._ask(key, workload, "drop")
 
     def _quiet_slice(
-        self, key: str, workload: Workload, seconds: float, attempts: int
+        self, key: str, workload: Workload, seconds: float
     ) -> tuple[list[float] | None, bool]:
         """Return the samples of a slice, and whether others were busy."""
         process = self.processes[key]
         processors = process.about["processors"]
         best: tuple[float, list[float]] | None = None
-        for _ in range(attempts):
+        for _ in range(ATTEMPTS if self._disturbed_in_a_row < RESIGNATION else 1):
             time.sleep(PAUSE)
             begin, busy = time.perf_counter(), busy_seconds(processors)
             own = process_seconds(process.pid)
@@ -172,7 +170,9 @@ class Driver:
             if others < DISTURBANCE:
                 break
         assert best is not None
-        return best[1], best[0] >= DISTURBANCE
+        disturbed = best[0] >= DISTURBANCE
+        self._disturbed_in_a_row = self._disturbed_in_a_row + 1 if disturbed else 0
+        return best[1], disturbed
 
     def _ask(self, key: str, work: Workload, do: str, /, **arguments: Any) -> Any:
         """Ask a worker; None, and a remark, if it cannot."""

@@ -69,9 +69,9 @@ class Report:
         return groups
 
     def mean_lead(self, workloads: Sequence[Workload]) -> float | None:
-        """Return the geometric mean of the leads; None if there are not several."""
+        """Return the geometric mean of the leads; None if there are not three."""
         leads = [lead for lead in map(self.lead, workloads) if lead is not None]
-        if len(leads) < 2:
+        if len(leads) < 3:
             return None
         return statistics.geometric_mean(value.value for _, value in leads)
 
@@ -178,7 +178,12 @@ def _group_table(report: Report, workloads: Sequence[Workload]) -> list[str]:
 
 def _agreement_table(agreements: Sequence[Agreement]) -> list[str]:
     rows = [
-        [a.workload.kind, f"{len(a.numbers)}", f"{a.difference:.1e}", f"{a.workload.tolerance:.0e}"]
+        [
+            a.workload.group,
+            f"{len(a.numbers)}",
+            f"{a.difference:.1e}",
+            f"{a.workload.tolerance:.0e}",
+        ]
         for a in agreements
     ]
     return _table(["work", "competitors", "relative difference", "allowed"], rows)

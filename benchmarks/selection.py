@@ -11,13 +11,17 @@ from .workloads import WORKLOADS
 #: What is measured in processes of their own, by the names that ``--only`` knows.
 ALONE = {
     "start": "Start of a process, to the end of its first training step",
-    "memory": "Peak memory of a process that trains an epoch, above its data",
-    "size": "Size of what has to be installed",
+    "memory": "Peak memory of a process that trains an epoch, above its data (CPU)",
+    "size": "Size of what has to be installed (CPU)",
     "launches": "Kernel launches of a training step (CUDA)",
 }
 
 
-def select(only: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+#: What only one kind of device has.
+ONLY_ON = {"memory": "cpu", "size": "cpu", "launches": "cuda"}
+
+
+def select(only: Iterable[str], device: str = "cpu") -> tuple[list[str], list[str], list[str]]:
     """Return the names of competitors, workloads and measurements alone that are wanted.
 
     Parameters
@@ -25,6 +29,8 @@ def select(only: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     only : iterable of str
         Names, or patterns such as "step-*". Without the name of a competitor all take part;
         without the name of anything to measure, everything is measured.
+    device : str
+        "cpu" or "cuda".
 
     Raises
     ------
@@ -42,5 +48,5 @@ def select(only: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     workloads = [name for name in WORKLOADS if name in wanted]
     alone = [name for name in ALONE if name in wanted]
     if not workloads and not alone:
-        return competitors, list(WORKLOADS), list(ALONE)
-    return competitors, workloads, alone
+        workloads, alone = list(WORKLOADS), list(ALONE)
+    return competitors, workloads, [n for n in alone if ONLY_ON.get(n, device) == device]

@@ -2,18 +2,31 @@
 
 plain   784-256-128-10 with BatchNorm, ReLU and Dropout 0.3 after each hidden layer, Adam with a
         constant rate of 1e-3, batches of 128, 10 epochs.
-better  BETTER
+better  784-512-512-10 with Dropout 0.1 on the pixels too, AdamW with a weight decay of 0.3 and a
+        one-cycle rate up to 3e-3, batches of 256, 30 epochs.
 
     apt-get install dataset-fashion-mnist            # or --data-dir with the four IDX files
     python examples/fashion_mnist.py
     python examples/fashion_mnist.py --recipe better
     python examples/fashion_mnist.py --recipe better --validate
 
-The recipe "better" was chosen by the accuracy on a tenth of the training part, which ``--validate``
-holds out and reports in place of the test part; the test part was looked at for the figures below
-and for nothing else. Both parts are standardized by mean and deviation of what is trained with.
+The recipe "better" was chosen among ten by the accuracy on a tenth of the training part, which
+``--validate`` holds out and reports in place of the test part: 0.9157 with seed 0, where "plain"
+has 0.9002. The test part was looked at for the figures below and for nothing else. Images are
+standardized by mean and deviation of those that are trained with.
 
-FIGURES
+Figures (test accuracy for the seeds 0, 1, 2, and their mean; NumPy, float32, one thread):
+
+    plain     0.8878  0.8837  0.8839    0.8851
+    better    0.9065  0.9058  0.9085    0.9069
+
+    with Numba, which rounds differently:
+    plain     0.8898  0.8874  0.8868    0.8880
+    better    FB
+
+How much is chance: with "plain" the seeds 0 to 7 have a mean of 0.8865 and a standard deviation of
+0.0026. PyTorch has 0.8874 with the same network and five seeds of its own. One training takes about
+15 s by the recipe "plain" and two minutes by "better", on one core without Numba.
 """
 
 from __future__ import annotations

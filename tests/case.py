@@ -41,6 +41,8 @@ class Case:
         Input shapes that the layer must refuse, by what is wrong with them.
     special : tuple of float
         Values that an input of the comparison with PyTorch must contain.
+    factor : float
+        By how much more than usual rounding may show, as behind an exponential of large numbers.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Case:
     averages: Callable[[np.ndarray, Arrays], Arrays] | None = None
     wrong_shapes: dict[str, Shape] = field(default_factory=dict)
     special: tuple[float, ...] = ()
+    factor: float = 1.0
 
     def draw(self, rng: np.random.Generator, rows: int | None = None) -> np.ndarray:
         """Draw an input of float64, with another number of rows if one is given."""

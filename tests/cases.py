@@ -14,6 +14,7 @@ import numpy as np
 
 from case import STEP, STREAM, Arrays, Case, functional
 from cases_images import IMAGES
+from cases_sequences import SEQUENCES
 from xpnn import layers
 
 
@@ -156,4 +157,5 @@ CASES = [
         wrong_shapes={"rank": (3,)},
     ),
     *IMAGES,
+    *SEQUENCES,
 ]

@@ -45,6 +45,7 @@ def test_the_cpu_alone_means_numpy():
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_alone_means_cupy(device, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "array_api_compat.cupy", raising=False)
     with pytest.raises(BackendError, match="'cupy' is not installed"):
         open_backend(device=device)
 

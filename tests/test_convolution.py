@@ -114,3 +114,65 @@ def test_bad_settings_of_a_transposed_convolution_are_refused(settings):
 def test_layers_are_printed_as_they_are_written():
     assert repr(layers.Conv2d(1, 8, 3, padding=1)) == "Conv2d(1, 8, 3, padding=1)"
     assert repr(layers.Conv2d(1, 8, (3, 5), stride=(2, 1))) == "Conv2d(1, 8, (3, 5), stride=(2, 1))"
+
+
+# Pooling
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_of_equal_pixels_the_first_gets_the_gradient(padding, backend):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed here")
+    rng = np.random.default_rng(0)
+    host = rng.integers(0, 3, (3, 2, 7, 6)).astype(np.float32)
+    twin = torch.tensor(host, requires_grad=True)
+    output = torch.nn.functional.max_pool2d(twin, 3, stride=2, padding=padding)
+    dout = rng.standard_normal(output.shape).astype(np.float32)
+    output.backward(torch.tensor(dout))
+    layer = layers.MaxPool2d(3, stride=2, padding=padding)
+    layer.forward(backend.asarray(host))
+    actual = backend.to_host(layer.backward(backend.asarray(dout)))
+    assert_close(actual, twin.grad.numpy(), "float32")
+
+
+def test_padding_is_no_maximum():
+    layer = layers.MaxPool2d(2, stride=1, padding=1)
+    output = layer.forward(np.full((1, 1, 2, 2), -3.0))
+    assert (output == -3).all()
+
+
+def test_padding_of_an_average_counts_or_not():
+    x = np.full((1, 1, 2, 2), 6.0)
+    assert layers.AvgPool2d(2, stride=1, padding=1).forward(x)[0, 0, :, 0].tolist() == [1.5, 3, 1.5]
+    true = layers.AvgPool2d(2, stride=1, padding=1, count_padding=False)
+    assert (true.forward(x) == 6).all()
+
+
+@pytest.mark.parametrize("kind", [layers.MaxPool2d, layers.AvgPool2d])
+def test_padding_of_more_than_half_a_window_is_refused(kind):
+    with pytest.raises(ConfigurationError, match=r"padding must be at most half of kernel_size"):
+        kind(3, padding=2)
+
+
+# Normalization and dropout
+
+
+def test_channels_are_normalized_one_by_one():
+    """The tutorial's BatchNorm2d mixed them."""
+    rng = np.random.default_rng(0)
+    scale, shift = np.asarray([1.0, 10.0, 100.0]), np.asarray([5.0, -5.0, 0.0])
+    x = rng.standard_normal((8, 3, 4, 4)) * scale[:, None, None] + shift[:, None, None]
+    output = layers.BatchNorm2d(3, epsilon=1e-12).forward(x)
+    np.testing.assert_allclose(output.mean((0, 2, 3)), 0, atol=1e-12)
+    np.testing.assert_allclose(output.std((0, 2, 3)), 1, rtol=1e-9)
+
+
+def test_dropout_of_channels_drops_whole_ones():
+    output = layers.Dropout2d(0.5, seed=0).forward(np.ones((20, 30, 2, 3)))
+    sums = output.sum((2, 3))
+    assert set(np.unique(sums)) == {0.0, 12.0}
+    assert 0.4 < (sums == 0).mean() < 0.6
+
+
+def test_groups_must_divide_the_channels():
+    with pytest.raises(ConfigurationError, match=r"dim must be divisible by groups = 4, got 6"):
+        layers.GroupNorm(4, 6)

@@ -165,6 +165,12 @@ SAMPLE = {
     "warmup_steps": 2,
     "schedule": {"type": "Constant", "lr": 0.5},
     "value": 0.25,
+    "hidden_dim": 4,
+    "heads": 2,
+    "num": 5,
+    "layer": {"type": "GRU", "input_dim": 4, "hidden_dim": 3},
+    "layers": [{"type": "Linear", "input_dim": 4, "output_dim": 4}, "ReLU"],
+    "branches": [[{"type": "Linear", "input_dim": 4, "output_dim": 4}, "ReLU"], []],
 }
 
 
@@ -182,7 +188,7 @@ def test_every_class_makes_the_round_trip(kind, name, cls):
     import inspect
 
     required = {
-        key: SAMPLE[key]
+        key: SAMPLE[key]  # a new name among the arguments: give it a value in SAMPLE
         for key, parameter in inspect.signature(cls).parameters.items()
         if parameter.default is parameter.empty
     }
@@ -217,6 +223,21 @@ def test_sizes_that_differ_by_axis():
     network = build(changed(layers=[entry]))
     assert network.layers[0].params["W"].shape == (2, 1, 3, 2)
     assert describe(build(describe(network))) == describe(network)
+
+
+def test_layers_in_layers():
+    inner = [{"type": "Linear", "input_dim": 2, "output_dim": 2}, "ReLU"]
+    layers = [{"type": "Residual", "layers": inner, "shortcut": {"type": "Tanh"}}]
+    network = build(changed(layers=layers))
+    assert repr(network.layers) == "[Residual([Linear(2, 2), ReLU()], shortcut=Tanh())]"
+    assert describe(build(describe(network))) == describe(network)
+    inner[1] = "Relu"
+    with pytest.raises(ConfigurationError, match=r"^model\.layers\[0\]: Residual: .*'Relu'"):
+        build(changed(layers=layers))
+    inner[1] = {"type": "Relu"}
+    place = r"^model\.layers\[0\]\.layers\[1\]\.type: unknown .* 'Relu': did you mean 'ReLU'"
+    with pytest.raises(ConfigurationError, match=place):
+        build(changed(layers=layers))
 
 
 def test_a_name_alone_is_a_thing_without_settings():

@@ -75,6 +75,16 @@ def test_regularized():
     assert text.count("train accuracy 1.000") == 2
 
 
+def test_own_layer_and_loss():
+    text = output("own_layer_and_loss")
+    for what in ("input", "slope", "loss"):
+        assert number(rf"gradients disagree by .*{what} ([^,\s]+)", text) < 1e-6
+    assert number(r"constant +test loss (\S+)", text) == pytest.approx(0.193, abs=1e-3)
+    assert number(r"network +test loss (\S+)", text) == pytest.approx(0.118, abs=4e-3)
+    assert number(r"network .*below (\S+)", text) == pytest.approx(0.88, abs=0.04)
+    assert number(r"slopes for negative numbers: \S+ to (\S+),", text) > 0.5
+
+
 @pytest.fixture(scope="module")
 def on_numpy() -> str:
     return output("cpu_or_gpu", "--backend", "numpy", "--device", "cpu", "--epochs", "2")
@@ -138,7 +148,12 @@ def test_fashion_mnist_validates_on_a_tenth_of_the_training_part():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_fashion_mnist_reaches_what_its_header_says():
+    """Eight seeds have a mean of 0.8865 and a deviation of 0.0026.
+
+    So the mean of three, 0.885 for those of the header, is above 0.882 but once in 700 times,
+    wherever another order of the sums makes another training of the same seed.
+    """
     seeds = ("0", "1", "2")
     texts = [output("fashion_mnist", "--seed", seed) for seed in seeds]
     accuracies = [number(r"test +loss \S+ +accuracy (\S+)", text) for text in texts]
-    assert sum(accuracies) / len(seeds) >= 0.885
+    assert sum(accuracies) / len(seeds) > 0.882

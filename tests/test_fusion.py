@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -766,3 +769,42 @@ def test_number_of_threads():
     for wrong in (0, -1, 1.5, True, "2"):
         with pytest.raises(xpnn.ConfigurationError, match="threads"):
             xpnn.fusion.set_num_threads(wrong)
+
+
+def test_number_of_threads_from_the_environment():
+    if xpnn.fusion.num_threads() is None:
+        pytest.skip("this NumPy has no OpenBLAS of its own")
+
+    def run(value: str) -> subprocess.CompletedProcess[str]:
+        program = "import xpnn; print(xpnn.fusion.num_threads())"
+        environment = {**os.environ, "XPNN_NUM_THREADS": value}
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("2").stdout.strip() == "2"
+    assert "XPNN_NUM_THREADS: expected a whole number, got 'many'" in run("many").stderr
+
+
+def test_state_of_another_layout_is_copied_and_of_another_shape_refused():
+    fused, plain = pair(lambda: [L.Linear(3, 4)], optimizer=xpnn.Adam)
+    x, y = np.ones((2, 3)), [0, 1]
+    for network in (fused, plain):
+        network.train(x, y)
+        strided = np.repeat(network.optimizer_state["mean"], 2)[::2]
+        network.optimizer_state["mean"] = strided
+        network.train(x, y)
+    assert_same_state(fused, plain, "float32")
+    fused.optimizer_state["mean"] = np.zeros(3, np.float32)
+    with pytest.raises(xpnn.ShapeError, match="'mean' of shape"):
+        fused.train(x, y)
+
+
+def test_settings_may_be_integers():
+    fused, plain = pair(lambda: [L.Linear(3, 4), L.LeakyReLU(0), L.ELU(1), L.Dropout(0)])
+    for network in (fused, plain):
+        network.layers[1].slope, network.layers[2].alpha = 0, 2
+        network.optimizer.lr, network.optimizer.momentum = 1, 0
+        network.optimizer.clip_norm = 1
+    x = np.random.default_rng(13).standard_normal((2, 3))
+    assert_close(fused.train(x, [0, 1])[1], plain.train(x, [0, 1])[1], "float32")
+    assert_same_state(fused, plain, "float32")

@@ -60,7 +60,9 @@ class Setting:
 
 
 def test_every_layer_has_a_row():
-    exported = {getattr(layers, name) for name in layers.__all__} - {layers.Layer}
+    """But for `Embedding`, whose input has no gradient: see test_embedding.py."""
+    exported = {getattr(layers, name) for name in layers.__all__}
+    exported -= {layers.Layer, layers.Embedding}
     assert exported == {type(case.make()) for case in CASES}
 
 
@@ -103,7 +105,7 @@ def test_values_and_gradients_agree_with_pytorch(case, mode, rows, backend_each_
     actual = setting.host_results(setting.layer, setting.input, setting.dout)
     assert actual.keys() == expected.keys()
     for name, value in actual.items():
-        assert_close(value, expected[name], backend_each_dtype.dtype)
+        assert_close(value, expected[name], backend_each_dtype.dtype, case.factor)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.averages], ids=str)
@@ -164,7 +166,7 @@ def test_strided_inputs_give_the_same(case, mode, backend):
     expected = setting.host_results(setting.layer, setting.input, setting.dout)
     strided = backend.strided(setting.host_input), backend.strided(setting.host_dout)
     for name, value in setting.host_results(setting.fresh(), *strided).items():
-        assert_close(value, expected[name], "float32")
+        assert_close(value, expected[name], "float32", case.factor)
 
 
 @each_case
@@ -177,7 +179,7 @@ def test_a_broadcast_gradient_gives_the_same(case, mode, backend):
     broadcast = backend.xp.broadcast_to(backend.asarray(np.asarray(0.75)), dense.shape)
     expected = setting.host_results(setting.layer, setting.input, dense)
     for name, value in setting.host_results(setting.fresh(), setting.input, broadcast).items():
-        assert_close(value, expected[name], "float32")
+        assert_close(value, expected[name], "float32", case.factor)
 
 
 @each_case

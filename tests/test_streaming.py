@@ -201,9 +201,9 @@ def test_data_stay_on_the_device_if_there_is_room_beside_a_step(backend, free, k
     assert needed + 4000 <= 0.9 * 10_000
     assert needed + 4000 > 0.9 * 5_000
     assert isinstance(batches, kind)
-    where = "that stay there" if kind is ArrayBatches else "that go there in chunks"
+    where = "stay there" if kind is ArrayBatches else "go there in chunks"
     assert batches.memory == (
-        f"{backend.plain.device_name}: about 3.9 KiB for a training step, 1.9 KiB of new data "
+        f"{backend.plain.device_name}: about 3.9 KiB for a training step, 1.9 KiB of data "
         f"{where}, {free / 1024:.1f} KiB free"
     )
 

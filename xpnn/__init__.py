@@ -6,7 +6,10 @@ the arrays decide where they run.
 
 from __future__ import annotations
 
-from . import data, fusion, initializers, layers, losses, metrics, optimizers, random, schedules
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import data, initializers, layers, losses, metrics, optimizers, random, schedules
 from ._version import __version__
 from .backend import Backend, backend
 from .callbacks import Callback, CSVLog, EarlyStopping, Progress
@@ -21,32 +24,45 @@ from .errors import (
     XpnnError,
 )
 from .history import History
-from .kernels import cuda as _cuda
 from .layers import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     AvgPool2d,
     BatchNorm,
     BatchNorm2d,
+    Bidirectional,
     Conv1d,
     Conv2d,
     ConvTranspose2d,
     Dropout,
     Dropout2d,
+    Embedding,
     Flatten,
     GlobalAvgPool2d,
     GroupNorm,
+    LastStep,
     Layer,
     LayerNorm,
     LeakyReLU,
     Linear,
+    Masked,
+    MaxOverTime,
     MaxPool2d,
+    MeanOverTime,
+    MultiHeadAttention,
+    Parallel,
+    PositionalEncoding,
     ReLU,
+    Residual,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Tanh,
+    TransformerBlock,
 )
 from .losses import (
     BinaryCrossEntropy,
@@ -72,15 +88,66 @@ from .schedules import (
 )
 from .training import evaluate, fit, predict
 
-# The one room that imports from all floors hands the kernels down to those that must not.
-random.set_mask_maker("cupy", _cuda.mask)
-Network.planner = fusion.plan
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from . import fusion
+    from ._standard import Array
+    from .checkpoint import Model, load, save
+    from .description import register
+
+#: What is loaded when it is first asked for, and the room that it comes from.
+_ON_DEMAND = {
+    "Model": "checkpoint",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "register": "description",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of `_ON_DEMAND`, or the room of that name."""
+    if name == "fusion":
+        return importlib.import_module(".fusion", __name__)
+    if name in _ON_DEMAND:
+        return getattr(importlib.import_module(f".{_ON_DEMAND[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# The one room that imports from all floors hands down what lower floors must not import. What it
+# hands down loads the higher room when it is called.
+
+
+def _plan(network: Network) -> fusion.Plan:
+    from .fusion import plan
+
+    return plan(network)
+
+
+def _mask(stream: random.Stream, threshold: int, count: int, start: int, like: Array) -> Array:
+    from .kernels.cuda import mask
+
+    return mask(stream, threshold, count, start, like)
+
+
+def _save(network: Network, path: str | Path, **description: Any) -> None:
+    from .checkpoint import save
+
+    save(network, path, **description)
+
+
+random.set_mask_maker("cupy", _mask)
+Network.planner = _plan
+Network.saver = _save
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "L1",
     "L2",
+    "LSTM",
+    "RNN",
     "SGD",
     "Adagrad",
     "Adam",
@@ -90,6 +157,7 @@ __all__ = [
     "BackendError",
     "BatchNorm",
     "BatchNorm2d",
+    "Bidirectional",
     "BinaryCrossEntropy",
     "CSVLog",
     "Callback",
@@ -106,31 +174,41 @@ __all__ = [
     "Dropout2d",
     "EarlyStopping",
     "ElasticNet",
+    "Embedding",
     "Exponential",
     "Flatten",
     "GlobalAvgPool2d",
     "GroupNorm",
     "History",
     "Huber",
+    "LastStep",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LinearWarmup",
     "Loss",
+    "Masked",
+    "MaxOverTime",
     "MaxPool2d",
     "MeanAbsoluteError",
+    "MeanOverTime",
     "MeanSquaredError",
     "Metric",
+    "Model",
+    "MultiHeadAttention",
     "Network",
     "OneCycle",
     "Optimizer",
     "OutOfMemoryError",
+    "Parallel",
+    "PositionalEncoding",
     "Progress",
     "RMSprop",
     "ReLU",
     "ReduceOnPlateau",
     "Regularization",
+    "Residual",
     "Schedule",
     "Sequential",
     "ShapeError",
@@ -141,6 +219,7 @@ __all__ = [
     "Softplus",
     "Step",
     "Tanh",
+    "TransformerBlock",
     "XpnnError",
     "__version__",
     "backend",
@@ -150,10 +229,13 @@ __all__ = [
     "fusion",
     "initializers",
     "layers",
+    "load",
     "losses",
     "metrics",
     "optimizers",
     "predict",
     "random",
+    "register",
+    "save",
     "schedules",
 ]

@@ -69,6 +69,9 @@ class Backend:
     def __str__(self) -> str:
         return f"{self.name} on {self.device_name}"
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.device_name, self.dtype))  # CuPy's devices have no hash
+
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self.name, self.device_name, self.dtype)
 

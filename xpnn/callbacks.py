@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from ._checks import checked_number
 from ._standard import Array
+from .data.batches import as_count
 from .errors import ConfigurationError, unknown
 from .history import History
 from .network import Network
@@ -125,7 +126,7 @@ class EarlyStopping(Callback):
         if mode not in (None, "min", "max"):
             raise ConfigurationError(unknown(f"{name} mode", mode, ["min", "max"]))
         self.monitor = monitor
-        self.patience = int(checked_number(name, "patience", patience, low=1))
+        self.patience = as_count(f"{name}: patience", patience)
         self.min_delta = checked_number(name, "min_delta", min_delta, low=0)
         smaller = monitor.removeprefix("val_") in ("loss", "mae", "rmse")
         self.sign = 1.0 if mode == "min" or (mode is None and smaller) else -1.0
@@ -246,7 +247,7 @@ class Progress(Callback):
     def on_train_end(self, run: Run) -> None:
         """Say why the training ended, if it was not because the last epoch was over."""
         self._close()
-        if run.stop_reason != "finished":
+        if run.stop_reason not in (None, "finished"):  # None: an exception tells the rest
             self._write(f"stopped: {run.stop_reason}")
 
     def _close(self) -> None:

@@ -375,7 +375,14 @@ def _build(kinds: tuple[str, ...], entry: Any, path: str) -> Any:
 def _built(kinds: tuple[str, ...], value: Any, path: str) -> Any:
     """Make the things among the settings of a thing."""
     if isinstance(value, list):
-        return [_built(kinds, item, f"{path}[{index}]") for index, item in enumerate(value)]
+        items = []
+        # Among tables a name alone is a thing, too; a list of texts is a list of texts.
+        tables = any(isinstance(item, Mapping) for item in value)
+        for index, item in enumerate(value):
+            named = tables and isinstance(item, str) and any(item in known(k) for k in kinds)
+            entry = {"type": item} if named else item
+            items.append(_built(kinds, entry, f"{path}[{index}]"))
+        return items
     return _build(kinds, value, path) if isinstance(value, Mapping) else value
 
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -85,6 +86,8 @@ class Network:
 
     #: Makes plans of how to run a step. `xpnn` hands one over, so that nothing here knows of it.
     planner: ClassVar[Callable[[Network], Any] | None] = None
+    #: Writes model files; handed over likewise.
+    saver: ClassVar[Callable[..., None] | None] = None
 
     def __init__(
         self,
@@ -490,14 +493,21 @@ class Network:
         """Check targets, and bring them to the back end."""
         return self.backend.asarray(self.check_target(target, output_shape))
 
+    def check_weight(self, sample_weight: Any) -> Any:
+        """Check sample weights that are on the host."""
+        weight = self.backend.host_data(sample_weight)
+        if weight.ndim != 1:
+            raise ShapeError(f"sample_weight: expected shape (N,), got {weight.shape}")
+        if not ((weight >= 0) & (weight < math.inf)).all():
+            raise DataError("sample_weight: expected finite numbers of at least 0")
+        return weight
+
     def prepare_weight(self, sample_weight: Any | None) -> Array | None:
         """Bring sample weights, if there are any, to the network's back end and type."""
         if sample_weight is None:
             return None
         if self.backend.name == "numpy" or not self.backend.owns(sample_weight):
-            sample_weight = self.backend.host_data(sample_weight)
-            if not ((sample_weight >= 0) & (sample_weight < math.inf)).all():
-                raise DataError("sample_weight: expected finite numbers of at least 0")
+            sample_weight = self.check_weight(sample_weight)
         return self.backend.asarray(sample_weight, dtype=self.backend.float_dtype)
 
     def data_loss(self, output: Array, target: Any, sample_weight: Any | None = None) -> Array:
@@ -547,6 +557,12 @@ class Network:
             For the memory of the activations.
         """
         return summarize(self, tuple(map(operator.index, input_shape)), batch_size)
+
+    def save(self, path: str | os.PathLike[str], **more: Any) -> None:
+        """Write the network to a model file: `xpnn.save`, which has the arguments and errors."""
+        if self.saver is None:
+            raise XpnnError("nobody has handed over a writer of model files: import xpnn")
+        self.saver(path, **more)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the vectors out: a copy holds plain arrays and lays out vectors of its own."""

@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 
 from ._standard import Array
+from .backend import to_host
 from .callbacks import Callback, Progress, Run
-from .data.batches import Batches, IterableBatches, array_batches, as_count, checked_arrays
+from .data.batches import (
+    Batches,
+    IterableBatches,
+    array_batches,
+    as_count,
+    checked_arrays,
+)
 from .data.splitting import split
 from .errors import ConfigurationError, DataError, DivergenceError
 from .history import History
@@ -122,7 +129,7 @@ def fit(
         if not isinstance(callback, Callback):
             raise ConfigurationError(f"callbacks[{index}]: expected a Callback, got {callback!r}")
     if isinstance(validation, float):
-        data, validation = _set_aside(network, data, validation)
+        data, validation = _set_aside(network, data, validation, check_finite)
     order = Stream(network.seed) if shuffle else None
     batches = _batches(network, data, batch_size, check_finite, resident, order, steps_per_epoch)
     held_out = None
@@ -213,14 +220,16 @@ def predict(network: Network, x: Any, batch_size: int = 256) -> np.ndarray[Any, 
     if x.ndim < 1:
         raise DataError("x: expected one row per sample, got a single number")
     rows = int(x.shape[0])
-    result = network.backend.to_host(network.eval(x[:batch_size, ...]))
-    if rows <= batch_size:
-        return result
-    whole = np.empty((rows, *result.shape[1:]), dtype=result.dtype)
-    whole[:batch_size] = result
+
+    def part(start: int) -> np.ndarray[Any, Any]:
+        return to_host(network.eval(x[start : min(start + batch_size, rows), ...]))
+
+    # Always a copy: what the network gives out may be its input, or locked.
+    first = part(0)
+    whole = np.empty((rows, *first.shape[1:]), dtype=first.dtype)
+    whole[:batch_size] = first
     for start in range(batch_size, rows, batch_size):
-        part = network.eval(x[start : start + batch_size, ...])
-        whole[start : start + batch_size] = network.backend.to_host(part)
+        whole[start : start + batch_size] = part(start)
     return whole
 
 
@@ -245,11 +254,7 @@ def _batches(
     parameters = network.parameters
     join = any(layer.batch_statistics for layer in parameters.layers.values())
     with backend.scope():
-        x, y, *weight = checked_arrays(data, backend, finite=finite)
-        shape = network.output_shape(tuple(x.shape))
-        if shape is None:  # a layer that cannot tell: try one sample
-            shape = (x.shape[0], *network.eval(x[:1, ...]).shape[1:])
-        x, y = network.check_input(x), network.check_target(y, shape)
+        x, y, *weight = _checked(network, data, finite)
         needed = 0
         if backend.free_memory() is not None:
             rows = min(batch_size, int(x.shape[0]))
@@ -266,12 +271,32 @@ def _batches(
         )
 
 
-def _set_aside(network: Network, data: Any, fraction: float) -> tuple[Any, Any]:
+def _checked(network: Network, data: tuple[Any, ...], finite: bool) -> tuple[Any, ...]:
+    """Check samples, targets and weights by all that network and loss know of them."""
+    backend = network.backend
+    x, y, *weight = checked_arrays(data, backend, finite=finite)
+    shape = network.output_shape(tuple(x.shape))
+    if shape is None:  # a layer that cannot tell: try one sample
+        shape = (x.shape[0], *network.eval(x[:1, ...]).shape[1:])
+    x = network.check_input(x)
+    # Targets on a device come to the host once a run: the same error for a label everywhere.
+    prepared = network.check_target(_on_host(y), shape)
+    for value in weight:
+        network.check_weight(_on_host(value))
+    return x, prepared if isinstance(y, np.ndarray) else y, *weight
+
+
+def _on_host(array: Any) -> Any:
+    return array if isinstance(array, np.ndarray) else to_host(array)
+
+
+def _set_aside(network: Network, data: Any, fraction: float, finite: bool) -> tuple[Any, Any]:
     """Split a fraction of the rows off for validation."""
     if not isinstance(data, tuple):
         raise ConfigurationError("validation: a fraction needs arrays (x, y), not an iterable")
-    backend = network.backend
-    host = [backend.to_host(a) if backend.owns(a) else backend.host_data(a) for a in data]
+    # Before the rows change their places: errors name them.
+    with network.backend.scope():
+        host = [_on_host(array) for array in _checked(network, data, finite)]
     return split(*host, fraction=fraction, seed=network.seed)
 
 
@@ -339,6 +364,7 @@ def _train_epoch(
     if bad.size:
         # Only where nobody looked at the losses as they came; the updates were left out there.
         network.steps = first_step + int(bad[0])
+        network.reset_divergence()
         raise network.divergence(float(losses[bad[0]]), network.steps, network.lr)
     return totals.result()
 
@@ -363,8 +389,9 @@ class _Totals:
 
     def add(self, loss: Array, output: Array, target: Any, sample_weight: Any) -> None:
         network = self.network
+        weight_sum = network.loss.weight_sum
         self._losses.append(loss)
-        self._weights.append(float(output.shape[0]))
+        self._weights.append(float(output.shape[0]) if weight_sum is None else weight_sum)
         if not self.metrics:
             return
         with network.backend.scope():
@@ -389,11 +416,15 @@ class _Totals:
         """Copy numbers or short vectors, one of a batch each, to the host at once."""
         if not values:
             return np.zeros(0)
-        if isinstance(values[0], int | float):
-            return np.asarray(values, dtype=np.float64)
         backend = self.network.backend
+        arrays = [value for value in values if backend.owns(value)]
+        if not arrays:
+            return np.asarray(values, dtype=np.float64)
         with backend.scope():
-            stacked = backend.xp.stack([backend.xp.asarray(value) for value in values])
+            like = arrays[0]
+            stacked = backend.xp.stack(
+                [v if backend.owns(v) else backend.asarray(v, dtype=like.dtype) for v in values]
+            )
         return backend.to_host(stacked).astype(np.float64)
 
 

@@ -48,7 +48,13 @@ class Xpnn(Competitor):
 
     def versions(self) -> dict[str, str]:
         """Name the libraries that the device needs."""
-        return {"xpnn": self.xpnn.__version__, **super().versions()}
+        found = {"xpnn": self.xpnn.__version__, **super().versions()}
+        if self.device != "cpu":
+            import cupy
+
+            found.pop("numba", None)
+            found["cupy"] = cupy.__version__
+        return found
 
     # ---------------------------------------------------------------- networks
 

@@ -25,6 +25,7 @@ class TrainingStep(Workload):
     """
 
     kind = "training_step"
+    tolerance = 2e-5
 
     batch: int
     width: int
@@ -39,7 +40,7 @@ class TrainingStep(Workload):
     def small(self) -> Self:
         """Return a tiny step without dropout, whose penalty is large enough to be seen."""
         return replace(
-            self, batch=32, width=16, dropout=0.0, l2=100 * self.l2, lr=self.lr * 2, repeats=1
+            self, batch=32, width=16, dropout=0.0, l2=1000 * self.l2, lr=self.lr * 2, repeats=1
         )
 
     @property

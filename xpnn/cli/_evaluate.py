@@ -17,7 +17,7 @@ from ._configuration import located, read_options
 from ._kinds import integer
 from ._measure import describe_result, measure
 from ._prepared import load_data
-from ._recipe import METRICS
+from ._recipe import METRICS, metrics_of_test
 from ._runs import MODEL
 from ._settings import SETTINGS
 
@@ -48,7 +48,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     x, y = _part(dataset, part)
     if model.class_names is not None and dataset.class_names is not None:
         y = _translated(y, dataset.class_names, model.class_names)
-    metrics = options.get("metrics", model.extra.get("metrics") or METRICS[dataset.task])
+    metrics = options.get("metrics")
+    if metrics is None:
+        trained = model.extra.get("metrics") or METRICS[dataset.task]
+        metrics = metrics_of_test(dataset.task, trained)
     found = measure(model, x, y, metrics, batch_size)
     print(describe_result(found, f"{dataset.name}, {part}:", len(y)), flush=True)
     return 0

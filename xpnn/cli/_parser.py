@@ -71,8 +71,8 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="train a network",
         description="Train a network. Without options: a small one on handwritten digits.",
         epilog="The file is TOML with the sections [data], [model] and [training]; that of a run "
-        "is in its folder, and the folder's name is enough. Options override the file. Model "
-        "files and curves go to the folder of the run.",
+        "is in its folder, and the folder's name is enough. Options override the file. Relative "
+        "paths, also those in the file, begin where the command runs.",
         allow_abbrev=False,
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="a configuration, or a run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from ..backend import Backend
@@ -12,6 +13,13 @@ from ..network import Sequential
 
 #: The metrics of a training that names none.
 METRICS = {"classification": ("accuracy",), "regression": ("r2",)}
+#: What the test of a regression says besides: errors in the unit of the target.
+_ERRORS = ("mae", "rmse")
+
+
+def metrics_of_test(task: str, metrics: Iterable[str]) -> list[str]:
+    """Return the metrics of a test: those of the training, and what else suits the task."""
+    return list(dict.fromkeys([*metrics, *(_ERRORS if task == "regression" else ())]))
 
 
 def make_network(model: dict[str, Any], dataset: Dataset, backend: Backend) -> Sequential:

@@ -24,13 +24,11 @@ from ._curves import draw, text_curve
 from ._measure import describe_result, measure
 from ._output import note, say
 from ._prepared import Prepared, prepare
-from ._recipe import METRICS, make_network
+from ._recipe import METRICS, make_network, metrics_of_test
 from ._runs import CURVES, MODEL, RunFolder, refuse_used
 
 _INTERRUPTED = 130
 _DIVERGED = 3
-#: What the test of a regression says besides the metrics of its training.
-_ERRORS = ("mae", "rmse")
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -107,7 +105,7 @@ def train(arguments: argparse.Namespace) -> int:
             return _DIVERGED
         note(f"xpnn: interrupted after {network.steps} steps; the model is in {folder.path}")
         return _INTERRUPTED
-    tested = list(dict.fromkeys([*training["metrics"], *_tested(dataset.task)]))
+    tested = metrics_of_test(dataset.task, training["metrics"])
     found = measure(model, dataset.x_test, dataset.y_test, tested)
     folder.write_results(results | {"test": found})
     if not arguments.quiet:
@@ -138,10 +136,6 @@ def _callbacks(training: dict[str, Any], folder: RunFolder, quiet: bool) -> list
     if not quiet:
         chosen.append(Progress(note))
     return chosen
-
-
-def _tested(task: str) -> tuple[str, ...]:
-    return _ERRORS if task == "regression" else ()
 
 
 def _save(model: Model, path: Path) -> None:

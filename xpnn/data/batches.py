@@ -140,9 +140,15 @@ class IterableBatches:
         count = 0
         for item in self.source:
             if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-                raise DataError(f"expected batches (x, y) or (x, y, sample_weight), got {item!r}")
+                size = f" of {len(item)}" if isinstance(item, tuple | list) else ""
+                raise DataError(
+                    "expected batches (x, y) or (x, y, sample_weight), "
+                    f"got a {type(item).__name__}{size}; arrays are given as a tuple"
+                )
             if self.finite:
                 for name, value in zip(("x", "y", "sample_weight"), item, strict=False):
+                    if value is None:
+                        continue  # no weights; the rest is refused later
                     if not is_array_api_obj(value):
                         check_finite(value, f"{name} of batch {count}")
                     elif backend_of(value).synchronous:
@@ -214,17 +220,17 @@ def array_batches(
     if resident or len(host) < len(arrays):
         moved = [backend.asarray(a, dtype=d) for a, d in zip(arrays, dtypes, strict=True)]
         batches = ArrayBatches(tuple(moved), batch_size, order, join_single)
-        where = "that stay there"
+        where = "stay there"
     else:
         from .streaming import CHUNK_BYTES, StreamedBatches
 
         room = CHUNK_BYTES if free is None else min(CHUNK_BYTES, max(0, free - step_bytes) // 4)
         batches = StreamedBatches(host, dtypes, backend, batch_size, order, join_single, room)
-        where = "that go there in chunks"
+        where = "go there in chunks"
     if free is not None:
         batches.memory = (
             f"{backend.device_name}: about {readable_bytes(step_bytes)} for a training step, "
-            f"{readable_bytes(data)} of new data {where}, {readable_bytes(free)} free"
+            f"{readable_bytes(data)} of data {where}, {readable_bytes(free)} free"
         )
     return batches
 

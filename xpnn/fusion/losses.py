@@ -59,6 +59,7 @@ class FusedLoss:
         value, bad = self._kernel[self._name](logits, target, gradient)
         if bad:
             loss.prepare(target, output.shape)  # raises
+        loss.weight_sum = float(output.shape[0])
         return self._dtype.type(value), gradient
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._standard import Array
+from ..layers.layer import Layer
 from ..network import Network, Sequential
 from ..parameters import Parameters
 from .losses import make_loss
@@ -179,10 +180,16 @@ def _is_plain(network: Sequential) -> bool:
     return kind.forward is Sequential.forward and kind.backward is Sequential.backward and not own
 
 
+def _may_learn(layer: Layer) -> bool:
+    """Tell whether a layer, or one that it is made of, may have parameters."""
+    inner = (layer for _, layer in layer.sublayers())
+    return bool(layer.params) or not is_built_in(layer) or any(map(_may_learn, inner))
+
+
 def _count_idle(steps: list[PlanStep]) -> int:
     """Count the steps at the beginning that need no backward pass, and tell the next one."""
     for index, step in enumerate(steps):
-        if any(layer.params or not is_built_in(layer) for layer in step.layers):
+        if any(_may_learn(layer) for layer in step.layers):
             step.wants_gradient = False
             return index
     return len(steps)

@@ -51,8 +51,9 @@ _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
 
 def is_built_in(layer: Layer) -> bool:
-    """Tell whether a layer does what the class in `xpnn.layers` does."""
-    return type(layer) in _BUILT_IN and not vars(layer).keys() & {"forward", "backward"}
+    """Tell whether a layer, with all that it is made of, does what its class in xpnn does."""
+    own = type(layer) not in _BUILT_IN or vars(layer).keys() & {"forward", "backward"}
+    return not own and all(is_built_in(inner) for _, inner in layer.sublayers())
 
 
 def why_no_kernels() -> str | None:

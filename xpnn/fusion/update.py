@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._standard import Array
+from ..errors import ShapeError
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..parameters import Parameters
 from ..regularization import L1, L2, ElasticNet, Regularization
@@ -71,10 +72,7 @@ class Update:
         """
         optimizer = self.optimizer
         values = self.parameters.values.array
-        lr = network.lr
-        if not network.optimizer_state:
-            network.optimizer_state = optimizer.init(values)
-        state = [self._checked(network.optimizer_state[name]) for name in optimizer.state_names]
+        lr, state = float(network.lr), self._state(network)
         l1, l2 = self._factors()
         bound = math.inf if optimizer.clip_value is None else optimizer.clip_value
         inspect, rule = self._inspect[self._name], self._rule[self._name]
@@ -95,11 +93,29 @@ class Update:
         """Tell whether the optimizer's settings still ask for the same kernel."""
         return rule_of(self.optimizer) == self.rule
 
-    def _checked(self, vector: Array) -> Array:
-        """Return a vector of the state, which the kernel takes no longer than the parameters."""
-        if vector.shape != self.parameters.values.array.shape:
-            raise ValueError(f"optimizer_state: a vector has shape {vector.shape}")
-        return vector
+    def _state(self, network: Network) -> list[Array]:
+        """Return the optimizer's vectors as the kernel takes them.
+
+        Raises
+        ------
+        ShapeError
+            If somebody has put a vector there that is not like the parameters.
+        """
+        values, state = self.parameters.values.array, network.optimizer_state
+        if not state:
+            state = network.optimizer_state = self.optimizer.init(values)
+        vectors = []
+        for name in self.optimizer.state_names:
+            vector = state[name]
+            if vector.shape != values.shape:
+                raise ShapeError(
+                    f"optimizer_state: expected {name!r} of shape {values.shape}, "
+                    f"got {vector.shape}"
+                )
+            if vector.dtype != values.dtype or not vector.flags.carray:
+                vector = state[name] = np.array(vector, dtype=values.dtype)
+            vectors.append(vector)
+        return vectors
 
     def _factors(self) -> tuple[Array, Array]:
         """Return the factors of both penalties for each segment."""
@@ -178,6 +194,4 @@ def _numbers(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
     if isinstance(optimizer, RMSprop):
         numbers = lr, optimizer.rho, optimizer.epsilon
         return (*numbers, optimizer.momentum) if optimizer.momentum else numbers
-    if isinstance(optimizer, Adagrad):
-        return lr, optimizer.epsilon
-    raise TypeError(type(optimizer).__name__)
+    return lr, optimizer.epsilon  # type: ignore[attr-defined]

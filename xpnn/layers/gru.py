@@ -80,7 +80,7 @@ class GRU(Recurrent):
     >>> import numpy as np
     >>> layer = GRU(1, 1, weight_initializer="ones", recurrent_initializer="ones")
     >>> layer.forward(np.asarray([[[0.5], [0.0]]])).round(4).tolist()
-    [[[0.1745], [0.1368]]]
+    [[[0.1745], [0.138]]]
     """
 
     gates = 3

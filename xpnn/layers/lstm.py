@@ -79,7 +79,7 @@ class LSTM(Recurrent):
     >>> import numpy as np
     >>> layer = LSTM(1, 1, weight_initializer="ones", recurrent_initializer="ones")
     >>> layer.forward(np.asarray([[[0.5], [0.0]]])).round(4).tolist()
-    [[[0.1743], [0.1378]]]
+    [[[0.1743], [0.1331]]]
     """
 
     gates = 4

@@ -39,7 +39,10 @@ class Recurrent(SequenceLayer):
 
     gates: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
-    roles = {"W": "weight", "Wx": "weight", "Wh": "weight", "b": "bias", "bx": "bias", "bh": "bias"}
+    roles: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("W", "Wx", "Wh"), "weight"),
+        **dict.fromkeys(("b", "bx", "bh"), "bias"),
+    }
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class Recurrent(SequenceLayer):
         weight_x, weight_h, bias = self._weights()
         gates = rows @ weight_x
         gates += bias
-        gates = xp.reshape(gates, (t, n, -1)) if n else zeros((t, n, gates.shape[1]), like=gates)
+        gates = xp.reshape(gates, (t, n, gates.shape[1]))
         states = self._first_states(input)
         before, memories, outputs = [], [], []
         for step in range(t):

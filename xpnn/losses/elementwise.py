@@ -56,12 +56,14 @@ class ElementwiseLoss(Loss):
         self.cache = {}
         cost = self.cost(input, target)
         if sample_weight is None:
+            self.weight_sum = float(input.shape[0])
             share = 1.0 / max(math.prod(input.shape), 1)
             loss = xp.sum(cost) * share
             self.cache["share"] = share
             return loss
         weight = checked_weight(owner, input, sample_weight)
-        scale = reciprocal(xp.sum(weight)) * (1.0 / max(math.prod(input.shape[1:]), 1))
+        self.weight_sum = xp.sum(weight)
+        scale = reciprocal(self.weight_sum) * (1.0 / max(math.prod(input.shape[1:]), 1))
         share = xp.reshape(weight * scale, (input.shape[0],) + (1,) * (input.ndim - 1))
         self.cache["share"] = share
         return xp.sum(cost * share)

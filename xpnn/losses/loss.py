@@ -22,6 +22,10 @@ class Loss:
     ----------
     cache : dict
         What `forward` leaves for `backward`.
+    weight_sum : array, float or None
+        What the last `forward` divided by to make a mean: the sum of the weights of the samples.
+        By it the means of batches are put together. None in a loss that does not say; then it is
+        the number of samples.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class Loss:
     def __init__(self) -> None:
         super().__init__()
         self.cache: dict[str, Any] = {}
+        self.weight_sum: Array | float | None = None
 
     def forward(self, input: Array, target: Array, sample_weight: Array | None = None) -> Array:
         """Return the loss of a batch.

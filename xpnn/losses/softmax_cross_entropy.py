@@ -240,7 +240,8 @@ class SoftmaxCrossEntropy(Loss):
             share = share * reciprocal(xp.sum(share))
             return labels, share, share
         weight = share * xp.take(self._constant.like(input), labels % classes)
-        scale = reciprocal(xp.sum(weight))
+        self.weight_sum = xp.sum(weight)
+        scale = reciprocal(self.weight_sum)
         return labels, weight * scale, share * scale
 
     def _smooth_labels(self, labels: Array, weight: Array, share: Array, logits: Array) -> Array:
@@ -266,9 +267,11 @@ class SoftmaxCrossEntropy(Loss):
         if self.class_weight is not None:
             goal *= self._constant.like(input)[None, :]
         if sample_weight is None:
+            self.weight_sum = float(samples)
             goal *= 1.0 / max(samples, 1)
         else:
-            goal *= (sample_weight * reciprocal(xp.sum(sample_weight)))[:, None]
+            self.weight_sum = xp.sum(sample_weight)
+            goal *= (sample_weight * reciprocal(self.weight_sum))[:, None]
         return goal
 
 

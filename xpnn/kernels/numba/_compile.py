@@ -110,7 +110,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
     def on_start(self, event: Any) -> None:
         if not _Announcer.told:
             _Announcer.told = True
-            print("xpnn: compiling kernels for this machine, once; seconds", file=sys.stderr)
+            print("xpnn: compiling kernels, once on this machine: some seconds", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
         """Nothing more to say."""

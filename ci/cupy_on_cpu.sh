@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# CuPy without a GPU: the tests of everything that runs on it, on a pretend GPU with two devices,
+# which runs the real CuPy and executes its kernels on the CPU; and every kernel of ours compiled by
+# NVRTC for every architecture. Works from any folder and reads no input.
+#
+# The pretend GPU is a tool of its own and no part of this repository. Where it is missing this
+# script says so and succeeds; ci/gpu.sh is the job for real hardware.
+#
+#   CUPY_ON_CPU_HOME   folder of the tool, ../shared/cupy_on_cpu beside the repository unless given
+#   CUPY_ON_CPU_CACHE  where it keeps a virtual environment and compiled kernels between runs,
+#                      ~/.cache/cupy_on_cpu unless given: the first run takes some ten minutes more
+#   PYTHON             interpreter of a new virtual environment, python3.11 unless given
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+rig=${CUPY_ON_CPU_HOME:-../shared/cupy_on_cpu}
+if [ ! -x "$rig/run" ]; then
+  echo "CuPy is NOT tested here: there is no pretend GPU in $rig (CUPY_ON_CPU_HOME names its folder)"
+  exit 0
+fi
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+export PYTHON=${PYTHON:-python3.11}
+export CUPY_ON_CPU_CACHE=${CUPY_ON_CPU_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cupy_on_cpu}
+export VENV=$CUPY_ON_CPU_CACHE/xpnn
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export XPNN_TEST_BACKENDS=cupy
+# A thread for each of the two processes below, and none beside it.
+export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+
+test_on_rig() { "$rig/run" python -m pytest -q -p no:cacheprovider -n 2 --dist worksteal "$@"; }
+
+say "environment in $VENV"
+"$rig/setup"
+"$VENV/bin/python" -m pip install --quiet -r ci/cupy_on_cpu.txt
+
+say "the tests that run on a back end"
+test_on_rig tests/test_{backend,checkpoint,convolution,cuda_kernels,cupy,layers,losses,metrics}.py \
+  tests/test_{network,optimizers,parameters,random,regularization,standard,streaming,training}.py
+
+# Both run every thread of every kernel one by one, which takes its time.
+careful=(tests/test_{cuda_kernels,layers,losses,optimizers,streaming}.py)
+say "with guarded memory: no write out of bounds, nothing depends on fresh memory"
+CUPY_ON_CPU_CHECK=1 test_on_rig "${careful[@]}"
+say "with threads in the other order: no result depends on it"
+CUPY_ON_CPU_REVERSE=1 test_on_rig "${careful[@]}"
+
+say "xpnn train on both devices"
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+for device in cuda:0 cuda:1; do
+  "$rig/run" python -m xpnn train --device "$device" --seed 0 --quiet --out "$out/$device"
+  cut -d, -f1-5 "$out/$device/metrics.csv" | tee "$out/$device.csv" # without the seconds
+done
+cmp "$out/cuda:0.csv" "$out/cuda:1.csv"
+
+say "all passed"

@@ -1,0 +1,215 @@
+"""Layers that are made of layers, in networks: names, gradients, modes, descriptions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpnn
+from gradcheck import check_derivative
+from tolerances import assert_close
+from xpnn import description
+from xpnn.checkpoint import load, save
+from xpnn.errors import ConfigurationError, ShapeError
+
+
+def resnet_block(before, after, stride):
+    return xpnn.Residual(
+        [
+            xpnn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+            xpnn.BatchNorm2d(after),
+            xpnn.Tanh(),
+            xpnn.Conv2d(after, after, 3, padding=1),
+        ],
+        shortcut=[xpnn.Conv2d(before, after, 1, stride=stride), xpnn.BatchNorm2d(after)],
+    )
+
+
+def inception_block():
+    return xpnn.Parallel(
+        [
+            xpnn.Conv2d(2, 1, 1),
+            [xpnn.Conv2d(2, 2, 1), xpnn.Tanh(), xpnn.Conv2d(2, 3, 3, padding=1)],
+            [xpnn.AvgPool2d(3, stride=1, padding=1), xpnn.Conv2d(2, 1, 1)],
+        ]
+    )
+
+
+#: Networks for images (2, 6, 5) with two classes, or for sequences (4, 3).
+NETWORKS = {
+    "ResNet": lambda: [resnet_block(2, 3, 2), resnet_block(3, 3, 1), xpnn.GlobalAvgPool2d()],
+    "Inception": lambda: [inception_block(), xpnn.MaxPool2d(2), xpnn.GlobalAvgPool2d()],
+    "nested": lambda: [
+        xpnn.Residual(xpnn.Parallel([xpnn.Conv2d(2, 2, 3, padding="same"), []], merge="sum")),
+        xpnn.GroupNorm(1, 2),
+        xpnn.Dropout2d(0.3),
+        xpnn.GlobalAvgPool2d(),
+    ],
+    "transposed": lambda: [
+        xpnn.Conv2d(2, 4, 3, stride=2),
+        xpnn.ConvTranspose2d(4, 3, 3, stride=2),
+        xpnn.Flatten(),
+    ],
+    "recurrent": lambda: [
+        xpnn.Bidirectional(xpnn.LSTM(3, 2), merge="sum"),
+        xpnn.Masked([xpnn.GRU(2, 4), xpnn.MeanOverTime()], padding=9),
+    ],
+    "transformer": lambda: [
+        xpnn.Linear(3, 4),
+        xpnn.PositionalEncoding(),
+        xpnn.TransformerBlock(4, 2, hidden_dim=5, dropout=0.2, causal=True),
+        xpnn.LastStep(),
+    ],
+}
+WIDTHS = {"ResNet": 3, "Inception": 5, "nested": 2, "transposed": 75, "recurrent": 4}
+each_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def shape(name):
+    return (4, 3) if name in ("recurrent", "transformer") else (2, 6, 5)
+
+
+def network(name, backend=None, **settings):
+    return xpnn.Sequential(
+        [*NETWORKS[name](), xpnn.Linear(WIDTHS.get(name, 4), 2)],
+        xpnn.SoftmaxCrossEntropy(),
+        backend=backend,
+        seed=0,
+        **{"lr": 0.1, **settings},
+    )
+
+
+def batch(name, rows=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, *shape(name))), np.arange(rows) % 2
+
+
+@each_network
+def test_gradients_of_all_parameters_agree_with_differences(name, backend_float64):
+    """What the update sees: the vector of all gradients, with masks and statistics of the batch."""
+    backend, (x, y) = backend_float64, batch(name)
+    net = network(name, backend.plain, lr=1.0)
+    net.steps = 5
+    before = np.array(backend.to_host(net.parameters.values.array))
+    net.train(x, y)
+    gradient = before - backend.to_host(net.parameters.values.array)
+
+    def loss(values):
+        net.steps = 5
+        net.parameters.values.array = backend.asarray(values)
+        return float(backend.to_host(net.train(x, y)[1]))
+
+    check_derivative(loss, before, gradient, "parameters", np.random.default_rng(1))
+
+
+@each_network
+def test_fusion_changes_nothing(name):
+    x, y = batch(name)
+    losses = []
+    for fuse in (True, False):
+        net = network(name, fuse=fuse)
+        losses.append([float(net.train(x, y)[1]) for _ in range(5)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+@each_network
+def test_every_device_trains_alike(name, backend):
+    """The same initial weights and masks, from the same seed."""
+    x, y = batch(name)
+    expected, net = network(name, fuse=False), network(name, backend.plain)
+    for _ in range(2):
+        want, got = expected.train(x, y), net.train(x, y)
+    assert_close(backend.to_host(got[0]), want[0], "float32", factor=50)
+    assert_close(backend.to_host(net.eval(x)), expected.eval(x), "float32", factor=50)
+
+
+@each_network
+def test_networks_come_back_from_their_descriptions_and_files(name, tmp_path):
+    x, y = batch(name)
+    net = network(name)
+    again = description.build(description.describe(net))
+    assert repr(again.layers) == repr(net.layers)
+    np.testing.assert_array_equal(again.eval(x), net.eval(x))
+    net.train(x, y)
+    save(net, tmp_path / "model.xpnn")
+    np.testing.assert_array_equal(load(tmp_path / "model.xpnn").network.eval(x), net.eval(x))
+
+
+@each_network
+def test_summary_knows_all_layers(name):
+    net = network(name)
+    text = net.summary(shape(name))
+    assert all(f"{key} " in text for key in net.parameters.layers)
+    assert "not used" not in text
+
+
+def test_keys_say_where_a_parameter_is():
+    named = network("ResNet").parameters.values.named()
+    assert {"0.layers.0.W", "0.layers.1.gamma", "0.shortcut.0.W", "3.b"} <= set(named)
+    assert "0.layers.0.b" not in named
+    assert "0.1.2.W" in network("Inception").parameters.values.named()
+    assert "0.layers.0.0.0.W" in network("nested").parameters.values.named()
+
+
+def test_modes_and_steps_reach_all_layers():
+    net = network("transformer")
+    x, y = batch("transformer")
+    net.train(x, y)
+    assert {layer.mode for layer in net.parameters.layers.values()} == {"train"}
+    net.train(x, y)
+    assert {layer.step for layer in net.parameters.layers.values()} == {1}
+    net.eval(x)
+    assert {layer.mode for layer in net.parameters.layers.values()} == {"test"}
+
+
+def test_errors_name_the_layer_inside():
+    net = xpnn.Sequential(
+        [xpnn.Residual([xpnn.Linear(2, 2)])], xpnn.MeanSquaredError(), 0.1, seed=0
+    )
+    with pytest.raises(ShapeError, match=r"^layer 0.layers.0 \(Linear\): expected input of shape"):
+        net.eval(np.zeros((1, 3)))
+
+
+def test_outputs_that_do_not_fit_are_refused():
+    layer = xpnn.Residual([xpnn.Linear(2, 3)])
+    expected = (
+        r"^Residual: expected outputs of layers and shortcut of one shape, got \(1, 3\), \(1, 2"
+    )
+    with pytest.raises(ShapeError, match=expected):
+        layer.forward(np.zeros((1, 2)))
+    layer = xpnn.Parallel([xpnn.Conv2d(1, 1, 3), []])
+    expected = r"^Parallel: expected outputs of the branches that differ in axis 1 only"
+    with pytest.raises(ShapeError, match=expected):
+        layer.forward(np.zeros((1, 1, 5, 5)))
+    with pytest.raises(ShapeError, match=r"with an axis 2 behind the first, got \(1, 2\)"):
+        xpnn.Parallel([[], []], axis=2).forward(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: xpnn.Residual(["Linear"]), r"^Residual: layers: expected layers, got 'Linear'$"),
+        (lambda: xpnn.Residual([], shortcut=3), r"^Residual: shortcut: expected layers, got 3$"),
+        (lambda: xpnn.Parallel([]), r"^Parallel: expected at least one branch, got \[\]$"),
+        (lambda: xpnn.Parallel([[3]]), r"^Parallel: branches: expected layers, got 3$"),
+        (lambda: xpnn.Parallel([[]], merge="add"), r"^Parallel: unknown merge 'add'"),
+        (lambda: xpnn.Parallel([[]], axis=0), r"^Parallel: axis must be"),
+        (lambda: xpnn.Masked(3), r"^Masked: layers: expected layers, got 3$"),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+def test_branches_may_take_ids():
+    net = xpnn.Sequential(
+        [xpnn.Parallel([xpnn.Embedding(5, 2), xpnn.Embedding(5, 3)], axis=-1), xpnn.Flatten()],
+        xpnn.MeanSquaredError(),
+        0.1,
+        seed=0,
+    )
+    output, _ = net.train(np.asarray([[1, 4]]), np.zeros((1, 10)))
+    assert output.shape == (1, 10)
+    with pytest.raises(xpnn.DataError, match=r"layer 0.0.0 \(Embedding\): expected ids of 0 ... 4"):
+        net.eval(np.asarray([[5]]))

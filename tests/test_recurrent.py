@@ -1,0 +1,297 @@
+"""What layers for sequences do besides the contract of `test_layers.py`: masks and states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpnn
+from cases_sequences import KINDS, D, H
+from gradcheck import check_derivative
+from tolerances import assert_close
+from xpnn import layers
+from xpnn.errors import ConfigurationError, DataError, ShapeError
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+LENGTHS = [4, 1, 0, 3]
+
+
+def prepared(kind, backend, **settings):
+    """A layer with parameters that are far from their initial values."""
+    make, _, shapes = KINDS[kind]
+    rng = np.random.default_rng(0)
+    layer = make(D, H, **settings)
+    layer.params |= {n: backend.asarray(rng.standard_normal(s)) for n, s in shapes.items()}
+    return layer
+
+
+def batch(rows=4, steps=4, seed=1):
+    return np.random.default_rng(seed).standard_normal((rows, steps, D))
+
+
+# Sequences of several lengths
+
+
+def one_by_one(layer, backend, x, dout):
+    """Outputs and gradients of each sequence alone, in the shape of the batch."""
+    output, dinput = np.zeros(dout.shape), np.zeros(x.shape)
+    grads = {name: 0.0 for name in layer.params}
+    for row, length in enumerate(LENGTHS):
+        if length == 0:
+            continue
+        places = (slice(row, row + 1), slice(0, length))
+        where = places if layer.return_sequences else places[:1]
+        output[where] = backend.to_host(layer.forward(backend.asarray(x[places])))
+        dinput[places] = backend.to_host(layer.backward(backend.asarray(dout[where])))
+        grads = {n: grads[n] + backend.to_host(layer.grads[n]) for n in grads}
+    return {"output": output, "dinput": dinput, **grads}
+
+
+@each_kind
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_lengths_give_what_the_sequences_give_alone(kind, reverse, return_sequences, backend):
+    layer = prepared(kind, backend, reverse=reverse, return_sequences=return_sequences)
+    x = batch()
+    rng = np.random.default_rng(2)
+    dout = rng.standard_normal((4, 4, H) if return_sequences else (4, H))
+    expected = one_by_one(layer, backend, x, dout)
+    layer.lengths = LENGTHS
+    output = layer.forward(backend.asarray(x))
+    actual = {"output": output, "dinput": layer.backward(backend.asarray(dout)), **layer.grads}
+    for name, value in expected.items():
+        assert_close(backend.to_host(actual[name]), value, "float32", factor=5)
+
+
+@each_kind
+def test_missing_steps_may_be_anywhere(kind, backend):
+    """What is left is as if they had been cut out."""
+    layer = prepared(kind, backend)
+    x, there = batch(), np.asarray([[1, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+    layer.mask = backend.asarray(there)
+    output = backend.to_host(layer.forward(backend.asarray(x)))
+    layer.mask = None
+    for row in (0, 1, 3):
+        alone = backend.to_host(layer.forward(backend.asarray(x[row : row + 1, there[row]])))
+        assert_close(output[row, there[row]], alone[0], "float32")
+    assert (output[~there] == 0).all()
+
+
+@each_kind
+def test_gradients_with_lengths_agree_with_differences(kind, backend_float64):
+    backend = backend_float64
+    layer = prepared(kind, backend)
+    layer.lengths = LENGTHS
+    x = batch()
+    rng = np.random.default_rng(3)
+    dout = rng.standard_normal((4, 4, H))
+    layer.forward(backend.asarray(x))
+    gradient = backend.to_host(layer.backward(backend.asarray(dout)))
+
+    def loss(value):
+        return float(np.sum(backend.to_host(layer.forward(backend.asarray(value))) * dout))
+
+    check_derivative(loss, x, gradient, "input", rng)
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("lengths", "error", "message"),
+    [
+        ([4, 5, 1, 1], DataError, r"^layer 3: expected lengths of 0 ... 4, got 5$"),
+        ([4, -1, 1, 1], DataError, r"^layer 3: expected lengths of 0 ... 4, got -1$"),
+        ([4, 4], ShapeError, r"^layer 3: expected 4 lengths, got 2$"),
+    ],
+)
+def test_wrong_lengths_are_refused(kind, lengths, error, message, backend):
+    layer = prepared(kind, backend)
+    layer.name, layer.lengths = "layer 3", lengths
+    with pytest.raises(error, match=message):
+        layer.forward(backend.asarray(batch()))
+
+
+def test_a_mask_of_another_batch_is_refused(backend):
+    layer = prepared("GRU", backend)
+    layer.mask = backend.asarray(np.ones((4, 3), bool))
+    with pytest.raises(ShapeError, match=r"GRU: expected a mask of shape \(4, 4\), got \(4, 3\)"):
+        layer.forward(backend.asarray(batch()))
+
+
+# States
+
+
+@each_kind
+def test_a_sequence_in_two_parts_gives_what_it_gives_at_once(kind, backend):
+    layer, x = prepared(kind, backend), batch(steps=6)
+    whole = backend.to_host(layer.forward(backend.asarray(x)))
+    final = {name: backend.to_host(value) for name, value in layer.final.items()}
+    first = backend.to_host(layer.forward(backend.asarray(x[:, :2])))
+    layer.initial = layer.final
+    second = backend.to_host(layer.forward(backend.asarray(x[:, 2:])))
+    assert_close(np.concatenate([first, second], axis=1), whole, "float32")
+    for name, value in layer.final.items():
+        assert_close(backend.to_host(value), final[name], "float32")
+
+
+@each_kind
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_of_the_initial_state_agree_with_differences(kind, reverse, backend_float64):
+    backend, rng = backend_float64, np.random.default_rng(4)
+    layer, x = prepared(kind, backend, reverse=reverse), backend.asarray(batch())
+    states = {name: rng.standard_normal((4, H)) for name in layer.state_names}
+    dout = rng.standard_normal((4, 4, H))
+    layer.lengths = LENGTHS
+
+    def loss(name, value):
+        layer.initial = {n: backend.asarray(v) for n, v in {**states, name: value}.items()}
+        return float(np.sum(backend.to_host(layer.forward(x)) * dout))
+
+    for name, value in states.items():
+        loss(name, value)
+        layer.backward(backend.asarray(dout))
+        gradient = backend.to_host(layer.dinitial[name])
+        check_derivative(lambda v, name=name: loss(name, v), value, gradient, name, rng)
+
+
+def test_an_initial_state_of_another_batch_is_refused(backend):
+    layer = prepared("LSTM", backend)
+    layer.initial = {"c": backend.asarray(np.zeros((3, H)))}
+    with pytest.raises(ShapeError, match=r"expected an initial c of shape \(4, 3\), got \(3, 3\)"):
+        layer.forward(backend.asarray(batch()))
+
+
+# Initial weights
+
+
+def test_initial_weights_are_orthonormal_for_the_state():
+    layer = layers.LSTM(3, 5, seed=0)
+    layer.forward(np.zeros((1, 1, 3)))
+    Wh = layer.params["W"][3:]
+    np.testing.assert_allclose(Wh @ Wh.T, np.eye(5), atol=1e-12)
+    assert (layer.params["b"] == 0).all()
+    assert layers.GRU.roles["bx"] == layers.GRU.roles["bh"] == "bias"
+
+
+# Two directions
+
+
+def test_the_last_states_of_both_directions_go_out(backend):
+    layer = layers.Bidirectional(layers.GRU(D, H, return_sequences=False, seed=0))
+    x = backend.asarray(batch())
+    output = backend.to_host(layer.forward(x))
+    (_, forwards), (_, backwards) = layer.sublayers()
+    assert (forwards.reverse, backwards.reverse) == (False, True)
+    assert_close(output[:, :H], backend.to_host(forwards.forward(x)), "float32")
+    assert_close(output[:, H:], backend.to_host(backwards.forward(x)), "float32")
+
+
+def test_the_directions_of_a_network_have_weights_of_their_own():
+    net = xpnn.Sequential(
+        [xpnn.Bidirectional(xpnn.RNN(2, 3))], xpnn.MeanSquaredError(), 0.1, seed=0
+    )
+    named = net.parameters.values.named()
+    assert set(named) == {f"0.{side}.0.{name}" for side in (0, 1) for name in ("Wx", "Wh", "b")}
+    assert not np.array_equal(named["0.0.0.Wx"], named["0.1.0.Wx"])
+
+
+def test_only_recurrent_layers_have_two_directions():
+    with pytest.raises(ConfigurationError, match=r"Bidirectional: expected an RNN, LSTM or GRU"):
+        layers.Bidirectional(layers.ReLU())
+
+
+# Over time
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (layers.LastStep, [4.0, 5.0, 0.0]),
+        (layers.MeanOverTime, [2.5, 5.0, 0.0]),
+        (layers.MaxOverTime, [4.0, 5.0, 0.0]),
+    ],
+)
+def test_one_row_of_the_steps_that_are_there(kind, expected, backend):
+    x = np.asarray([[1, 2, 3, 4], [5, 9, 9, 9], [9, 9, 9, 9]], np.float64)[:, :, None]
+    layer = kind()
+    layer.lengths = [4, 1, 0]
+    output = backend.to_host(layer.forward(backend.asarray(x)))
+    assert output[:, 0].tolist() == expected
+    dinput = backend.to_host(layer.backward(backend.asarray(np.ones((3, 1)))))[:, :, 0]
+    assert dinput.sum(axis=1).tolist() == [1, 1, 0]
+    assert (dinput[1, 1:] == 0).all()
+
+
+# Masked
+
+
+def sentences(rows=80, steps=7, seed=0):
+    """Sequences of ids from 2 on, filled up with 0: is their first id even?"""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(2, 8, (rows, steps))
+    lengths = rng.integers(1, steps + 1, rows)
+    x[np.arange(steps) >= lengths[:, None]] = 0
+    return x, x[:, 0] % 2
+
+
+def reader(inner, width=8):
+    return xpnn.Sequential(
+        [
+            xpnn.Masked([xpnn.Embedding(8, 4, padding_idx=0), *inner], padding=0),
+            xpnn.Linear(width, 2),
+        ],
+        xpnn.SoftmaxCrossEntropy(),
+        optimizer=xpnn.Adam(0.03),
+        seed=0,
+    )
+
+
+READERS = {
+    "GRU": lambda: [xpnn.GRU(4, 8), xpnn.LastStep()],
+    "LSTM": lambda: [xpnn.LSTM(4, 8, return_sequences=False)],
+    "two directions": lambda: [xpnn.Bidirectional(xpnn.RNN(4, 4, return_sequences=False))],
+    "two layers": lambda: [xpnn.GRU(4, 6), xpnn.GRU(6, 8), xpnn.MeanOverTime()],
+    "attention": lambda: [
+        xpnn.Linear(4, 8),
+        xpnn.PositionalEncoding(),
+        xpnn.TransformerBlock(8, 2),
+        xpnn.MaxOverTime(),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_padding_changes_nothing(name):
+    net = reader(READERS[name]())
+    x, _ = sentences()
+    wider = np.concatenate([x, np.zeros((len(x), 3), int)], axis=1)
+    assert_close(net.eval(wider), net.eval(x), "float32")
+    short = x[(x != 0).sum(axis=1) == 3]
+    assert len(short) > 3
+    assert_close(net.eval(short[:, :3]), net.eval(short), "float32")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_networks_learn_from_sequences_of_several_lengths(name):
+    net = reader(READERS[name]())
+    history = xpnn.fit(net, sentences(), epochs=40, batch_size=20, metrics=["accuracy"])
+    assert history["accuracy"][-1] > 0.95
+
+
+def test_steps_of_nothing_but_padding_are_not_there(backend):
+    layer = layers.Masked([prepared("GRU", backend), layers.LastStep()], padding=-1)
+    x = batch()
+    x[0, 2:], x[1, :] = -1, -1
+    output = backend.to_host(layer.forward(backend.asarray(x)))
+    alone = layers.Masked([prepared("GRU", backend), layers.LastStep()], padding=-1)
+    assert_close(output[:1], backend.to_host(alone.forward(backend.asarray(x[:1, :2]))), "float32")
+    assert (output[1] == 0).all()
+
+
+def test_a_mask_ends_with_the_forward_pass():
+    inner = layers.GRU(D, H, seed=0)
+    masked = layers.Masked(inner, padding=0)
+    masked.forward(np.zeros((2, 3, D)))
+    assert inner.mask is None
+    with pytest.raises(ShapeError):
+        masked.forward(np.zeros((2, 3, D + 1)))
+    assert inner.mask is None

@@ -1,0 +1,363 @@
+"""Attention, and the block of a transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+from .._checks import checked_number
+from .._standard import Array, arange, array_namespace, device
+from ..errors import ConfigurationError
+from ..initializers import Initializer
+from ..initializers import get as get_initializer
+from ..random import Stream
+from ._alone import build_alone
+from ._chain import Chain
+from ._sequence import SequenceLayer, expect_sequences
+from ._shapes import checked_width
+from .composites import Residual
+from .dropout import Dropout
+from .gelu import GELU
+from .layer import Layer
+from .layernorm import LayerNorm
+from .linear import Linear
+
+__all__ = ["MultiHeadAttention", "PositionalEncoding", "TransformerBlock"]
+
+#: The score of a step that must not be seen: its exponential is 0 beside any other.
+_UNSEEN = -1e30
+
+
+class MultiHeadAttention(SequenceLayer):
+    """Let each step of a sequence look at all steps, several times side by side.
+
+    ::
+
+        q, k, v = the three parts of input @ W + b, each cut into heads of d = dim / heads features
+        scores  = q @ k.T / sqrt(d)                   for each sequence and each head: (T, T)
+        weights = softmax(scores, axis=-1)            over the steps that may be seen
+        output  = [weights @ v of all heads side by side] @ Wo + bo
+
+        dweights = dheads @ v.T, where dheads = dout @ Wo.T; dv = weights.T @ dheads
+        dscores  = weights * (dweights - sum(dweights * weights, axis=-1))
+        dq = dscores @ k / sqrt(d), dk = dscores.T @ q / sqrt(d)
+        dinput = [dq, dk, dv] @ W.T, dW = input.T @ [dq, dk, dv], db = sum of [dq, dk, dv]
+        dWo = heads.T @ dout, dbo = sum of dout
+
+    Parameters
+    ----------
+    dim : int
+        Number of features of a step, before and after, >= 1.
+    heads : int
+        How many times, >= 1; divides ``dim``.
+    causal : bool
+        Whether a step sees only itself and the steps before it.
+    weight_initializer, bias_initializer : str or initializer
+        How the first W and Wo, b and bo are drawn; see `xpnn.initializers`.
+    seed : int, optional
+        Draw from this seed, 0 <= seed < 2**64, and not from the network's. A layer that is used
+        alone and has no seed draws from fresh entropy.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its range, or dim is not divisible by the heads.
+    ShapeError
+        In the forward pass, unless the input is (N, T, dim) with T >= 1, or if a mask or lengths
+        are for another batch.
+    DataError
+        In the forward pass, if a length is longer than the sequence.
+
+    Notes
+    -----
+    Arrays: input and output (N, T, dim), W (dim, 3 dim), b (3 dim,), Wo (dim, dim), bo (dim,), all
+    of one floating-point dtype. By default W is uniform with variance 2 / (4 dim), Wo with variance
+    1 / dim, b and bo are zero. Both modes do the same.
+
+    Sequences of several lengths: see `Masked`, or set ``lengths``. No step looks at one that is not
+    there; a step that may see none gets bo.
+
+    Cost in FLOPs a sequence: 8 T dim**2 + 4 T**2 dim forward, twice that backward. The cache keeps
+    the weights, T**2 numbers for each head and sequence, q, k, v and the input.
+
+    Source: Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MultiHeadAttention(8, heads=2).forward(np.zeros((1, 3, 8))).shape
+    (1, 3, 8)
+    """
+
+    roles: ClassVar[dict[str, str]] = {"W": "weight", "b": "bias", "Wo": "weight", "bo": "bias"}
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        causal: bool = False,
+        weight_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = checked_width(self.name, "dim", dim)
+        self.heads = checked_width(self.name, "heads", heads)
+        if self.dim % self.heads:
+            raise ConfigurationError(
+                f"{self.name}: dim must be divisible by heads = {self.heads}, got {self.dim}"
+            )
+        self.causal = bool(causal)
+        for initializer in (weight_initializer, bias_initializer):
+            get_initializer(initializer)  # mistakes show here, not at the first step
+        self.weight_initializer = weight_initializer
+        self.bias_initializer = bias_initializer
+        self.seed = None if seed is None else Stream(seed).seed
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (N, T, dim), the shape of the input."""
+        expect_sequences(self.name, self.dim, input_shape)
+        return input_shape
+
+    def build(self, rng: Stream) -> None:
+        """Draw W, b, Wo and bo where they are missing."""
+        dim = self.dim
+        for part, (name, shape) in enumerate(
+            {"W": (dim, 3 * dim), "b": (3 * dim,), "Wo": (dim, dim), "bo": (dim,)}.items()
+        ):
+            if name not in self.params:
+                weight = self.roles[name] == "weight"
+                draw = get_initializer(self.weight_initializer if weight else self.bias_initializer)
+                self.params[name] = draw(shape, rng.at(part))
+
+    def forward(self, input: Array) -> Array:
+        """Return what the steps have seen."""
+        shape = self.output_shape(input.shape)
+        if len(self.params) < 4:
+            build_alone(self, self.seed, input)
+        xp = array_namespace(input)
+        rows = xp.reshape(input, (-1, self.dim))
+        products = rows @ self.params["W"]
+        products += self.params["b"]
+        q, k, v = (
+            self._split(products[:, i * self.dim : (i + 1) * self.dim], shape) for i in range(3)
+        )
+        q = q * self._scale
+        scores = q @ xp.matrix_transpose(k)
+        seen = self._seen(input)
+        if seen is not None:
+            scores = xp.where(seen, scores, _UNSEEN)
+        scores -= xp.max(scores, axis=-1, keepdims=True)
+        weights = xp.exp(scores)
+        if seen is not None:
+            weights *= xp.astype(seen, weights.dtype)
+        # The sum is at least 1, or 0 where nothing is seen.
+        weights /= xp.maximum(xp.sum(weights, axis=-1, keepdims=True), 0.5)
+        heads = self._join(weights @ v)
+        self.cache = {"rows": rows, "parts": (q, k, v), "weights": weights, "heads": heads}
+        output = heads @ self.params["Wo"]
+        output += self.params["bo"]
+        return xp.reshape(output, shape)
+
+    def backward(self, dout: Array) -> Array:
+        """Return the gradient of the input, and write those of the parameters."""
+        rows, (q, k, v) = self.saved("rows"), self.saved("parts")
+        weights, heads = self.saved("weights"), self.saved("heads")
+        xp = array_namespace(dout)
+        transpose = xp.matrix_transpose
+        drows = xp.reshape(dout, heads.shape)
+        self.grads["Wo"] = transpose(heads) @ drows
+        self.grads["bo"] = xp.sum(drows, axis=0)
+        dheads = self._split(drows @ transpose(self.params["Wo"]), dout.shape)
+        dscores = dheads @ transpose(v)
+        dscores -= xp.sum(dscores * weights, axis=-1, keepdims=True)
+        dscores *= weights
+        dq = dscores @ k
+        dq *= self._scale
+        parts = (dq, transpose(dscores) @ q, transpose(weights) @ dheads)
+        dproducts = xp.concat([self._join(part) for part in parts], axis=1)
+        self.grads["W"] = transpose(rows) @ dproducts
+        self.grads["b"] = xp.sum(dproducts, axis=0)
+        return xp.reshape(dproducts @ transpose(self.params["W"]), dout.shape)
+
+    @property
+    def _scale(self) -> float:
+        return 1.0 / math.sqrt(self.dim / self.heads)
+
+    def _seen(self, input: Array) -> Array | None:
+        """Tell which steps (last axis) each step (the axis before) sees; None for all."""
+        there = self._steps_there(input)
+        seen = None if there is None else there[:, None, None, :]
+        if self.causal:
+            numbers = arange(input.shape[1], like=input)
+            past = numbers[None, :] <= numbers[:, None]
+            seen = past if seen is None else array_namespace(input).logical_and(seen, past)
+        return seen
+
+    def _split(self, rows: Array, shape: tuple[int, ...]) -> Array:
+        """Rows (N T, dim) as (N, heads, T, d)."""
+        xp = array_namespace(rows)
+        heads = (*shape[:2], self.heads, self.dim // self.heads)
+        return xp.permute_dims(xp.reshape(rows, heads), (0, 2, 1, 3))
+
+    def _join(self, heads: Array) -> Array:
+        """Undo `_split`."""
+        xp = array_namespace(heads)
+        rows = (heads.shape[0] * heads.shape[2], self.dim)
+        return xp.reshape(xp.permute_dims(heads, (0, 2, 1, 3)), rows)
+
+
+class PositionalEncoding(Layer):
+    """Add to each step waves that say where it stands.
+
+    ::
+
+        output[:, t, 2 i]     = input[:, t, 2 i]     + sin(t / 10000 ** (2 i / D))
+        output[:, t, 2 i + 1] = input[:, t, 2 i + 1] + cos(t / 10000 ** (2 i / D))
+        dinput = dout
+
+    Attention sees a set of steps without an order; this gives it one.
+
+    Raises
+    ------
+    ShapeError
+        In the forward pass, unless the input is (N, T, D) with T >= 1.
+
+    Notes
+    -----
+    Arrays: input and output (N, T, D), of one floating-point dtype. No parameters. Both modes do
+    the same.
+
+    Cost: 1 FLOP an element; the waves are computed once for the longest sequence so far. The cache
+    keeps nothing.
+
+    Source: Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PositionalEncoding().forward(np.zeros((1, 2, 2))).round(4).tolist()
+    [[[0.0, 1.0], [0.8415, 0.5403]]]
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waves: list[list[float]] = []
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (N, T, D), the shape of the input."""
+        expect_sequences(self.name, None, input_shape)
+        return input_shape
+
+    def forward(self, input: Array) -> Array:
+        """Return ``input`` with the waves added."""
+        _, t, dim = self.output_shape(input.shape)
+        self.cache["forward"] = True
+        if self._waves and len(self._waves[0]) != dim:
+            self._waves = []
+        # On the host and in double precision: the angles are large.
+        frequencies = [10000.0 ** (-2 * (j // 2) / dim) for j in range(dim)]
+        for step in range(len(self._waves), t):
+            angles = [step * frequency for frequency in frequencies]
+            self._waves.append([(math.cos if j % 2 else math.sin)(a) for j, a in enumerate(angles)])
+        xp = array_namespace(input)
+        return input + xp.asarray(self._waves[:t], dtype=input.dtype, device=device(input))
+
+    def backward(self, dout: Array) -> Array:
+        """Return ``dout``."""
+        self.saved("forward")
+        return dout
+
+
+class TransformerBlock(Layer):
+    """Attention, then two fully connected layers, each around a shortcut: a block of a transformer.
+
+    ::
+
+        middle = input + Dropout(MultiHeadAttention(LayerNorm(input)))
+        output = middle + Dropout(Linear(GELU(Linear(LayerNorm(middle)))))
+
+    Parameters
+    ----------
+    dim : int
+        Number of features of a step, before and after, >= 1.
+    heads : int
+        Of the attention, >= 1; divides ``dim``.
+    hidden_dim : int, optional
+        Width between the two fully connected layers, >= 1. By default 4 dim.
+    dropout : float
+        Probability of dropping an element of what is added, 0 <= dropout <= 1.
+    causal : bool
+        Whether a step sees only itself and the steps before it.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its range, or dim is not divisible by the heads.
+    ShapeError
+        In the forward pass, unless the input is (N, T, dim) with T >= 1.
+
+    Notes
+    -----
+    Arrays: input and output (N, T, dim), of one floating-point dtype. The block is two `Residual`
+    layers: in layer 3 the attention has the key "3.0.layers.1". Modes: as `Dropout`. Sequences of
+    several lengths: see `Masked`.
+
+    Cost: that of the layers; with hidden_dim = 4 dim, 24 T dim**2 + 4 T**2 dim FLOPs a sequence
+    forward and twice that backward.
+
+    Source: Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.1. The normalization
+    comes first in each branch, which makes training stable without a slow start: Xiong et al., "On
+    Layer Normalization in the Transformer Architecture", ICML 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> TransformerBlock(8, heads=2, causal=True).forward(np.zeros((1, 3, 8))).shape
+    (1, 3, 8)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden_dim: int | None = None,
+        dropout: float = 0.0,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = checked_width(self.name, "dim", dim)
+        self.heads = checked_width(self.name, "heads", heads)
+        width = 4 * self.dim if hidden_dim is None else hidden_dim
+        width = checked_width(self.name, "hidden_dim", width)
+        self.hidden_dim = None if hidden_dim is None else width
+        self.dropout = checked_number(self.name, "dropout", dropout, low=0.0, high=1.0)
+        self.causal = bool(causal)
+        attention = MultiHeadAttention(self.dim, self.heads, self.causal)
+        first, last = Linear(self.dim, width), Linear(width, self.dim)
+        parts: list[list[Layer]] = [
+            [LayerNorm(self.dim), attention, Dropout(self.dropout)],
+            [LayerNorm(self.dim), first, GELU(), last, Dropout(self.dropout)],
+        ]
+        self._layers = Chain(self.name, "layers", [Residual(part) for part in parts])
+
+    def sublayers(self) -> Iterator[tuple[str, Layer]]:
+        """Yield the two residual layers."""
+        yield from self._layers.named()
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (N, T, dim), the shape of the input."""
+        expect_sequences(self.name, self.dim, input_shape)
+        return input_shape
+
+    def forward(self, input: Array) -> Array:
+        """Return the output of the second residual layer."""
+        self.output_shape(input.shape)
+        self.cache["forward"] = True
+        return self._layers.forward(input)
+
+    def backward(self, dout: Array) -> Array:
+        """Return the gradient of the input, after the layers have written theirs."""
+        self.saved("forward")
+        return self._layers.backward(dout)
