@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .processors import THREAD_VARIABLES
+from .processors import unbiased
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,8 +44,7 @@ class Process:
         environment: dict[str, str] | None = None,
         patience: float = 300.0,
     ) -> None:
-        variables = {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
-        variables.pop("JAX_ENABLE_X64", None)
+        variables = unbiased(os.environ)
         variables["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT), *filter(None, [variables.get("PYTHONPATH")])]
         )

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-#: Settings of a user's shell that would make the competitors unequal, and so are not passed on.
+#: Settings of a shell that may favour or hamper one competitor are not passed on: numbers of
+#: threads, and such as OPENBLAS_CORETYPE, which chooses the code of NumPy's matrix products.
+SETTINGS = (
+    "ATEN_",
+    "BLIS_",
+    "DNNL_",
+    "GOMP_",
+    "JAX_",
+    "KMP_",
+    "MKL_",
+    "NUMBA_",
+    "OMP_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "TORCH",
+    "XLA_",
+    "XPNN_",
+)
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -13,6 +32,15 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "XPNN_NUM_THREADS",
 )
+
+
+def unbiased(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables without those of `SETTINGS`; where caches lie may be set."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(SETTINGS) or name.endswith("CACHE_DIR")
+    }
 
 
 def pin(threads: int) -> list[int]:

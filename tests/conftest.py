@@ -48,12 +48,14 @@ FAMILIES = {
 }
 
 
-#: Devices of array_api_strict, and whether they have double precision.
-STRICT_DEVICES = {
-    "CPU_DEVICE": True,
-    "device1": True,
-    "device2": True,
-    "no_float64": False,
+BOTH = ("float32", "float64")
+
+#: Devices of array_api_strict, and the precisions that they have.
+STRICT_DEVICES: dict[str, tuple[str, ...]] = {
+    "CPU_DEVICE": BOTH,
+    "device1": BOTH,
+    "device2": BOTH,
+    "no_float64": ("float32",),
 }
 
 
@@ -71,8 +73,8 @@ class BackendUnderTest:
         "float32" or "float64": the type of what `asarray` makes of floating-point numbers.
     read_only : bool
         Whether `asarray` makes arrays that cannot be written to.
-    float64 : bool
-        Whether the device has double precision.
+    dtypes : tuple of str
+        The types that the tests run in.
     x64 : bool
         False for JAX as most people run it: without 64-bit integers and floats.
     """
@@ -82,8 +84,13 @@ class BackendUnderTest:
     device: str | None = None
     dtype: str = "float32"
     read_only: bool = False
-    float64: bool = True
+    dtypes: tuple[str, ...] = BOTH
     x64: bool = True
+
+    @property
+    def float64(self) -> bool:
+        """Whether there is double precision."""
+        return "float64" in self.dtypes
 
     @property
     def plain(self) -> Backend:
@@ -117,10 +124,10 @@ class BackendUnderTest:
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Enter what the library needs around a test: CuPy's device, JAX's word length."""
-        if self.library == "jax" and not self.x64:
+        if self.library == "jax":
             import jax
 
-            return jax.enable_x64(False)
+            return jax.enable_x64(self.x64)
         return self.plain.scope()
 
     def __str__(self) -> str:
@@ -146,14 +153,14 @@ def _variants(family: str) -> list[BackendUnderTest]:
     if family == "numpy_readonly":
         return [replace(default, read_only=True)]
     if family == "jax":
-        if os.environ["JAX_ENABLE_X64"].lower() in ("0", "false", "off"):
-            return [replace(default, float64=False, x64=False)]
-        return [default, replace(default, name="jax-x32", float64=False, x64=False)]
+        # Its word length is a setting, and it compiles every operation anew for the other one.
+        single = replace(default, dtypes=("float32",), x64=False)
+        return [single, replace(default, name="jax-x64", dtypes=("float64",))]
     if family == "array_api_strict":
         # The default device is the host; the others catch arrays that slip back to it.
         return [
-            replace(default, name=f"{family}-{device}", device=device, float64=float64)
-            for device, float64 in STRICT_DEVICES.items()
+            replace(default, name=f"{family}-{device}", device=device, dtypes=dtypes)
+            for device, dtypes in STRICT_DEVICES.items()
         ]
     if family == "cupy":
         second = replace(default, name="cupy-cuda1", device="cuda:1")
@@ -161,7 +168,8 @@ def _variants(family: str) -> list[BackendUnderTest]:
     if family == "dpnp":
         with contextlib.suppress(BackendError):
             device = open_backend("dpnp").device
-            return [replace(default, float64=bool(device.sycl_device.has_aspect_fp64))]
+            if not device.sycl_device.has_aspect_fp64:
+                return [replace(default, dtypes=("float32",))]
     return [default]
 
 
@@ -236,24 +244,20 @@ def _in_scope(backend: BackendUnderTest) -> Iterator[BackendUnderTest]:
         yield backend
 
 
-@pytest.fixture(params=PRESENT, ids=str)
+@pytest.fixture(params=[b for b in PRESENT if "float32" in b.dtypes], ids=str)
 def backend(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
     """Every library, device and mode, in float32."""
     yield from _in_scope(request.param)
 
 
-@pytest.fixture(params=[b for b in PRESENT if b.float64], ids=str)
+@pytest.fixture(params=[b for b in PRESENT if "float64" in b.dtypes], ids=str)
 def backend_float64(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
     """Every library, device and mode that has double precision, in float64."""
     yield from _in_scope(replace(request.param, dtype="float64"))
 
 
 @pytest.fixture(
-    params=[
-        replace(b, dtype=dtype)
-        for b in PRESENT
-        for dtype in (("float32", "float64") if b.float64 else ("float32",))
-    ],
+    params=[replace(b, dtype=dtype) for b in PRESENT for dtype in b.dtypes],
     ids=lambda b: f"{b}-{b.dtype}",
 )
 def backend_each_dtype(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import xpnn
-from gradcheck import check_derivative
 from tolerances import assert_close
 from xpnn import layers
 from xpnn.errors import ConfigurationError, DataError
+from xpnn.gradient_check import check_derivative
 
 LENGTHS = [4, 1, 3]
 

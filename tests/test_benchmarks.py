@@ -25,7 +25,6 @@ from benchmarks.competitors import COMPETITORS
 from benchmarks.driver import Driver
 from benchmarks.machine import describe
 from benchmarks.process import Process, WorkerError
-from benchmarks.processors import THREAD_VARIABLES
 from benchmarks.report import Report, for_markdown, for_terminal, write_markdown
 from benchmarks.selection import select
 from benchmarks.timing import Timing, fastest, quartiles, ratio
@@ -124,9 +123,11 @@ def test_inputs_and_weights_are_not_the_same_numbers():
 
 
 @pytest.fixture
-def process(monkeypatch):
+def process(monkeypatch, tmp_path):
     """A worker that needs NumPy alone."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     worker = Process("products", "cpu", 1, patience=60.0)
     worker.greet()
     yield worker
@@ -154,12 +155,14 @@ def test_worker_reports_its_own_peak_and_not_its_parents(process):
     assert 5e6 < peak < ballast.nbytes
 
 
-def test_worker_gets_no_thread_settings_of_the_shell(process):
+def test_worker_gets_no_settings_of_the_shell(process):
     environment = Path(f"/proc/{process.pid}/environ")
     if not environment.exists():
         pytest.skip("only Linux shows the variables of a process")
     names = {line.partition("=")[0] for line in environment.read_text().split("\0")}
-    assert not names & {*THREAD_VARIABLES, "JAX_ENABLE_X64"}
+    assert "PATH" in names
+    assert not names & {"OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "JAX_ENABLE_X64"}
+    assert "NUMBA_CACHE_DIR" in names
 
 
 def test_a_worker_that_cannot_start_says_why():

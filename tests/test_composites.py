@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import xpnn
-from gradcheck import check_derivative
 from tolerances import assert_close
 from xpnn import description
 from xpnn.checkpoint import load, save
 from xpnn.errors import ConfigurationError, ShapeError
+from xpnn.gradient_check import check_derivative
 
 
 def resnet_block(before, after, stride):

@@ -549,11 +549,17 @@ def test_no_shortage_of_memory_leaves_a_trace(pool, make, steps):
 
 
 def test_no_shortage_of_memory_elsewhere_leaves_a_trace(pool):
-    net = classifier(device="cpu")
+    net = xpnn.Sequential(
+        [xpnn.Linear(4, 1 << 16), xpnn.Linear(1 << 16, 3)],
+        xpnn.SoftmaxCrossEntropy(),
+        optimizer=xpnn.Adam(),
+        device="cpu",
+        seed=0,
+    )
     net.train(X, Y)
     before = snapshot(net)
-    big = np.zeros((4096, 4), dtype="float32")
-    pool.set_limit(size=pool.total_bytes() + 1024)
+    # Of the five vectors of 2 MiB, two find room.
+    pool.set_limit(size=pool.total_bytes() + (5 << 20))
     with pytest.raises(xpnn.OutOfMemoryError):
         net.to("cuda")
     assert net.backend.name == "numpy"
@@ -562,12 +568,14 @@ def test_no_shortage_of_memory_elsewhere_leaves_a_trace(pool):
     pool.set_limit(size=0)
     net.to("cuda")
     before = snapshot(net)
-    pool.set_limit(size=pool.total_bytes() + 2048)
+    rows = 1 << 18
+    x, y = np.zeros((rows, 4), dtype="float32"), np.zeros(rows, dtype="int64")  # 4 and 2 MiB
+    pool.set_limit(size=pool.total_bytes() + (1 << 20))
     for attempt in (
-        lambda: net.eval(big),
-        lambda: xpnn.predict(net, big, batch_size=4096),
-        lambda: xpnn.fit(net, (big, np.zeros(4096, dtype="int64")), 1, resident=True),
-        lambda: xpnn.evaluate(net, (big, np.zeros(4096, dtype="int64")), resident=True),
+        lambda: net.eval(x),
+        lambda: xpnn.predict(net, x, batch_size=rows),
+        lambda: xpnn.fit(net, (x, y), 1, resident=True),
+        lambda: xpnn.evaluate(net, (x, y), resident=True),
     ):
         with pytest.raises(xpnn.OutOfMemoryError):
             attempt()

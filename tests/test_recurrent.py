@@ -7,10 +7,10 @@ import pytest
 
 import xpnn
 from cases_sequences import KINDS, D, H
-from gradcheck import check_derivative
 from tolerances import assert_close
 from xpnn import layers
 from xpnn.errors import ConfigurationError, DataError, ShapeError
+from xpnn.gradient_check import check_derivative
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 LENGTHS = [4, 1, 0, 3]

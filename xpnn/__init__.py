@@ -6,10 +6,9 @@ the arrays decide where they run.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import data, initializers, layers, losses, metrics, optimizers, random, schedules
+from . import _on_demand, data, initializers, layers, losses, metrics, optimizers, random, schedules
 from ._version import __version__
 from .backend import Backend, backend
 from .callbacks import Callback, CSVLog, EarlyStopping, Progress
@@ -19,6 +18,7 @@ from .errors import (
     ConfigurationError,
     DataError,
     DivergenceError,
+    GradientError,
     OutOfMemoryError,
     ShapeError,
     XpnnError,
@@ -89,56 +89,21 @@ from .schedules import (
 from .training import evaluate, fit, predict
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from . import fusion
-    from ._standard import Array
     from .checkpoint import Model, load, save
     from .description import register
+    from .gradient_check import check_gradients
 
-#: What is loaded when it is first asked for, and the room that it comes from.
-_ON_DEMAND = {
-    "Model": "checkpoint",
-    "load": "checkpoint",
-    "save": "checkpoint",
-    "register": "description",
-}
+# What only type checkers see above, everybody else gets on demand.
+del TYPE_CHECKING
 
 
-def __getattr__(name: str) -> Any:
-    """Load a name of `_ON_DEMAND`, or the room of that name."""
-    if name == "fusion":
-        return importlib.import_module(".fusion", __name__)
-    if name in _ON_DEMAND:
-        return getattr(importlib.import_module(f".{_ON_DEMAND[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    """Load what most programs do not need."""
+    return _on_demand.fetch(name)
 
 
-# The one room that imports from all floors hands down what lower floors must not import. What it
-# hands down loads the higher room when it is called.
-
-
-def _plan(network: Network) -> fusion.Plan:
-    from .fusion import plan
-
-    return plan(network)
-
-
-def _mask(stream: random.Stream, threshold: int, count: int, start: int, like: Array) -> Array:
-    from .kernels.cuda import mask
-
-    return mask(stream, threshold, count, start, like)
-
-
-def _save(network: Network, path: str | Path, **description: Any) -> None:
-    from .checkpoint import save
-
-    save(network, path, **description)
-
-
-random.set_mask_maker("cupy", _mask)
-Network.planner = _plan
-Network.saver = _save
+_on_demand.hand_down()
 
 __all__ = [
     "ELU",
@@ -178,6 +143,7 @@ __all__ = [
     "Exponential",
     "Flatten",
     "GlobalAvgPool2d",
+    "GradientError",
     "GroupNorm",
     "History",
     "Huber",
@@ -223,6 +189,7 @@ __all__ = [
     "XpnnError",
     "__version__",
     "backend",
+    "check_gradients",
     "data",
     "evaluate",
     "fit",

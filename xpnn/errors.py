@@ -23,6 +23,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DivergenceError",
+    "GradientError",
     "OutOfMemoryError",
     "ShapeError",
     "XpnnError",
@@ -79,6 +80,10 @@ class DivergenceError(XpnnError, ArithmeticError):
         self.epoch = epoch
         self.lr = lr
         self.history: Any = None
+
+
+class GradientError(XpnnError, AssertionError):
+    """A gradient differs from the differences of the function that it belongs to."""
 
 
 class CheckpointError(XpnnError):

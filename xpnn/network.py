@@ -351,6 +351,30 @@ class Network:
             self._plan = self.planner()
         return self._plan
 
+    def gradients(
+        self, input: Any, target: Any, sample_weight: Any | None = None, mode: str = "train"
+    ) -> tuple[Array, Array]:
+        """Return the loss, and its gradient by the input, without an update.
+
+        The gradients by the parameters are in ``parameters.grads`` afterwards, those of the
+        regularization included. Arguments and errors are those of `train`; buffers move as in a
+        training step unless ``mode`` is "test".
+        """
+        parameters = self.parameters
+        with self._scope():
+            input = self.prepare_input(input)
+            self._enter(mode, parameters)
+            parameters.grads.zero()
+            output = self.forward(input)
+            loss, dout = self.loss_and_gradient(output, target, sample_weight)
+            dinput = self.backward(dout)
+            grads = parameters.gather_grads()
+            if self.regularization is not None:
+                penalty, grads = self._regularize(self.regularization, parameters, grads)
+                parameters.grads.array = grads
+                loss = loss + penalty
+        return loss, dinput
+
     def loss_and_gradient(
         self, output: Array, target: Any, sample_weight: Any | None = None
     ) -> tuple[Array, Array]:
@@ -361,6 +385,7 @@ class Network:
 
     def _loss(self, output: Array, target: Array, sample_weight: Any) -> Array:
         weight = self.prepare_weight(sample_weight)
+        self.loss.weight_sum = None  # a loss that does not say shows none of before
         if weight is None:  # a loss of a user's own may not know of weights
             return self.loss.forward(output, target)
         try:

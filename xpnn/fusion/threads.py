@@ -2,7 +2,8 @@
 
 xpnn's own kernels run on the thread that calls them. There is one pool of threads, that of the
 library behind NumPy's products (OpenBLAS in NumPy's wheels), so none waits for another's. The
-environment variable ``XPNN_NUM_THREADS`` sets its size when xpnn is imported.
+environment variable ``XPNN_NUM_THREADS`` sets its size when this package is loaded, which a
+network does before its first step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from ..errors import BackendError, ConfigurationError
 
-__all__ = ["num_threads", "set_num_threads"]
+__all__ = ["num_threads", "set_from_environment", "set_num_threads"]
 
 _VARIABLE = "XPNN_NUM_THREADS"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .activations import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
-from .attention import MultiHeadAttention, PositionalEncoding, TransformerBlock
+from .attention import MultiHeadAttention
 from .batchnorm import BatchNorm, BatchNorm2d
+from .bidirectional import Bidirectional
 from .composites import Parallel, Residual
-from .convolution import Conv1d, Conv2d, ConvTranspose2d
+from .convolution import Conv1d, Conv2d
+from .convtranspose import ConvTranspose2d
 from .dropout import Dropout, Dropout2d
 from .embedding import Embedding
 from .flatten import Flatten
@@ -17,10 +19,13 @@ from .layer import Layer
 from .layernorm import LayerNorm
 from .linear import Linear
 from .lstm import LSTM
+from .masked import Masked
+from .overtime import LastStep, MaxOverTime, MeanOverTime
 from .pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .positional import PositionalEncoding
 from .recurrent import RNN
-from .sequences import Bidirectional, LastStep, Masked, MaxOverTime, MeanOverTime
 from .softmax import Softmax
+from .transformer import TransformerBlock
 
 __all__ = [
     "ELU",

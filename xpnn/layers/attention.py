@@ -1,29 +1,20 @@
-"""Attention, and the block of a transformer."""
+"""Attention."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import ClassVar
 
-from .._checks import checked_number
-from .._standard import Array, arange, array_namespace, device
+from .._standard import Array, arange, array_namespace
 from ..errors import ConfigurationError
 from ..initializers import Initializer
 from ..initializers import get as get_initializer
 from ..random import Stream
 from ._alone import build_alone
-from ._chain import Chain
 from ._sequence import SequenceLayer, expect_sequences
 from ._shapes import checked_width
-from .composites import Residual
-from .dropout import Dropout
-from .gelu import GELU
-from .layer import Layer
-from .layernorm import LayerNorm
-from .linear import Linear
 
-__all__ = ["MultiHeadAttention", "PositionalEncoding", "TransformerBlock"]
+__all__ = ["MultiHeadAttention"]
 
 #: The score of a step that must not be seen: its exponential is 0 beside any other.
 _UNSEEN = -1e30
@@ -206,158 +197,3 @@ class MultiHeadAttention(SequenceLayer):
         xp = array_namespace(heads)
         rows = (heads.shape[0] * heads.shape[2], self.dim)
         return xp.reshape(xp.permute_dims(heads, (0, 2, 1, 3)), rows)
-
-
-class PositionalEncoding(Layer):
-    """Add to each step waves that say where it stands.
-
-    ::
-
-        output[:, t, 2 i]     = input[:, t, 2 i]     + sin(t / 10000 ** (2 i / D))
-        output[:, t, 2 i + 1] = input[:, t, 2 i + 1] + cos(t / 10000 ** (2 i / D))
-        dinput = dout
-
-    Attention sees a set of steps without an order; this gives it one.
-
-    Raises
-    ------
-    ShapeError
-        In the forward pass, unless the input is (N, T, D) with T >= 1.
-
-    Notes
-    -----
-    Arrays: input and output (N, T, D), of one floating-point dtype. No parameters. Both modes do
-    the same.
-
-    Cost: 1 FLOP an element; the waves are computed once for the longest sequence so far. The cache
-    keeps nothing.
-
-    Source: Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.5.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> PositionalEncoding().forward(np.zeros((1, 2, 2))).round(4).tolist()
-    [[[0.0, 1.0], [0.8415, 0.5403]]]
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waves: list[list[float]] = []
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return (N, T, D), the shape of the input."""
-        expect_sequences(self.name, None, input_shape)
-        return input_shape
-
-    def forward(self, input: Array) -> Array:
-        """Return ``input`` with the waves added."""
-        _, t, dim = self.output_shape(input.shape)
-        self.cache["forward"] = True
-        if self._waves and len(self._waves[0]) != dim:
-            self._waves = []
-        # On the host and in double precision: the angles are large.
-        frequencies = [10000.0 ** (-2 * (j // 2) / dim) for j in range(dim)]
-        for step in range(len(self._waves), t):
-            angles = [step * frequency for frequency in frequencies]
-            self._waves.append([(math.cos if j % 2 else math.sin)(a) for j, a in enumerate(angles)])
-        xp = array_namespace(input)
-        return input + xp.asarray(self._waves[:t], dtype=input.dtype, device=device(input))
-
-    def backward(self, dout: Array) -> Array:
-        """Return ``dout``."""
-        self.saved("forward")
-        return dout
-
-
-class TransformerBlock(Layer):
-    """Attention, then two fully connected layers, each around a shortcut: a block of a transformer.
-
-    ::
-
-        middle = input + Dropout(MultiHeadAttention(LayerNorm(input)))
-        output = middle + Dropout(Linear(GELU(Linear(LayerNorm(middle)))))
-
-    Parameters
-    ----------
-    dim : int
-        Number of features of a step, before and after, >= 1.
-    heads : int
-        Of the attention, >= 1; divides ``dim``.
-    hidden_dim : int, optional
-        Width between the two fully connected layers, >= 1. By default 4 dim.
-    dropout : float
-        Probability of dropping an element of what is added, 0 <= dropout <= 1.
-    causal : bool
-        Whether a step sees only itself and the steps before it.
-
-    Raises
-    ------
-    ConfigurationError
-        If an argument is out of its range, or dim is not divisible by the heads.
-    ShapeError
-        In the forward pass, unless the input is (N, T, dim) with T >= 1.
-
-    Notes
-    -----
-    Arrays: input and output (N, T, dim), of one floating-point dtype. The block is two `Residual`
-    layers: in layer 3 the attention has the key "3.0.layers.1". Modes: as `Dropout`. Sequences of
-    several lengths: see `Masked`.
-
-    Cost: that of the layers; with hidden_dim = 4 dim, 24 T dim**2 + 4 T**2 dim FLOPs a sequence
-    forward and twice that backward.
-
-    Source: Vaswani et al., "Attention Is All You Need", NIPS 2017, section 3.1. The normalization
-    comes first in each branch, which makes training stable without a slow start: Xiong et al., "On
-    Layer Normalization in the Transformer Architecture", ICML 2020.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> TransformerBlock(8, heads=2, causal=True).forward(np.zeros((1, 3, 8))).shape
-    (1, 3, 8)
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        hidden_dim: int | None = None,
-        dropout: float = 0.0,
-        causal: bool = False,
-    ) -> None:
-        super().__init__()
-        self.dim = checked_width(self.name, "dim", dim)
-        self.heads = checked_width(self.name, "heads", heads)
-        width = 4 * self.dim if hidden_dim is None else hidden_dim
-        width = checked_width(self.name, "hidden_dim", width)
-        self.hidden_dim = None if hidden_dim is None else width
-        self.dropout = checked_number(self.name, "dropout", dropout, low=0.0, high=1.0)
-        self.causal = bool(causal)
-        attention = MultiHeadAttention(self.dim, self.heads, self.causal)
-        first, last = Linear(self.dim, width), Linear(width, self.dim)
-        parts: list[list[Layer]] = [
-            [LayerNorm(self.dim), attention, Dropout(self.dropout)],
-            [LayerNorm(self.dim), first, GELU(), last, Dropout(self.dropout)],
-        ]
-        self._layers = Chain(self.name, "layers", [Residual(part) for part in parts])
-
-    def sublayers(self) -> Iterator[tuple[str, Layer]]:
-        """Yield the two residual layers."""
-        yield from self._layers.named()
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return (N, T, dim), the shape of the input."""
-        expect_sequences(self.name, self.dim, input_shape)
-        return input_shape
-
-    def forward(self, input: Array) -> Array:
-        """Return the output of the second residual layer."""
-        self.output_shape(input.shape)
-        self.cache["forward"] = True
-        return self._layers.forward(input)
-
-    def backward(self, dout: Array) -> Array:
-        """Return the gradient of the input, after the layers have written theirs."""
-        self.saved("forward")
-        return self._layers.backward(dout)

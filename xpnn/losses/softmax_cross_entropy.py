@@ -229,6 +229,7 @@ class SoftmaxCrossEntropy(Loss):
         samples, classes = input.shape
         labels, valid = class_labels(target, classes)
         if sample_weight is None and self.class_weight is None and self.ignore_index is None:
+            self.weight_sum = float(samples)
             even = full((samples,), 1.0 / max(samples, 1), like=input)
             weight = xp.where(xp.all(valid), even, math.nan)
             return labels, weight, weight
@@ -237,7 +238,8 @@ class SoftmaxCrossEntropy(Loss):
         if self.ignore_index is not None:
             share = xp.where(labels == self.ignore_index, 0.0, share)
         if self.class_weight is None:
-            share = share * reciprocal(xp.sum(share))
+            self.weight_sum = xp.sum(share)
+            share = share * reciprocal(self.weight_sum)
             return labels, share, share
         weight = share * xp.take(self._constant.like(input), labels % classes)
         self.weight_sum = xp.sum(weight)

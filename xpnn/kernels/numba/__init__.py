@@ -7,3 +7,5 @@ compiled: results repeat bit for bit on one machine. NaN and infinity come throu
 """
 
 from __future__ import annotations
+
+__all__: list[str] = []
