@@ -35,9 +35,11 @@ say "environment in $VENV"
 "$rig/setup"
 "$VENV/bin/python" -m pip install --quiet -r ci/cupy_on_cpu.txt
 
-say "the tests that run on a back end"
-test_on_rig tests/test_{backend,checkpoint,convolution,cuda_kernels,cupy,layers,losses,metrics}.py \
-  tests/test_{network,optimizers,parameters,random,regularization,standard,streaming,training}.py
+say "all tests but those of the host"
+host=(architecture benchmarks cli data data_files data_loading documentation examples fusion)
+host+=(numba_kernels public_api)
+host=("${host[@]/#/--ignore=tests/test_}")
+test_on_rig "${host[@]/%/.py}"
 
 # Both run every thread of every kernel one by one, which takes its time.
 careful=(tests/test_{cuda_kernels,layers,losses,optimizers,streaming}.py)

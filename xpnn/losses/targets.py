@@ -28,6 +28,10 @@ class Constant:
         self.numbers = numbers
         self._array: Array | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the array out: a copy may be used on another device, and makes one of its own."""
+        return {"numbers": self.numbers, "_array": None}
+
     def like(self, array: Array) -> Array:
         """Return the numbers as a 1-d array of the library, device and dtype of ``array``."""
         held = self._array
