@@ -49,7 +49,8 @@ as_the_readme_says user "xpnn train"
 xpnn info
 
 say "the tests"
-export PYTEST_ADDOPTS="-p no:cacheprovider --durations=10"
+# Two processes; a file stays in one, since JAX compiles each operation once a process.
+export PYTEST_ADDOPTS="-p no:cacheprovider --durations=20 -n 2 --dist loadscope"
 as_the_readme_says test "python -m pytest"
 
 say "ruff, mypy, import-linter"

@@ -36,8 +36,8 @@ say "environment in $VENV"
 "$VENV/bin/python" -m pip install --quiet -r ci/cupy_on_cpu.txt
 
 say "all tests but those of the host"
-host=(architecture benchmarks cli data data_files data_loading documentation examples fusion)
-host+=(numba_kernels public_api)
+host=(architecture benchmarks cli data data_files data_loading description documentation examples)
+host+=(fusion numba_kernels public_api)
 host=("${host[@]/#/--ignore=tests/test_}")
 test_on_rig "${host[@]/%/.py}"
 

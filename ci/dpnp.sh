@@ -24,8 +24,8 @@ test -e "$OCL_ICD_FILENAMES"
 xpnn info
 
 say "all tests but those of the host"
-host=(architecture benchmarks cli cuda_kernels cupy data data_files data_loading documentation)
-host+=(examples fusion numba_kernels public_api)
+host=(architecture benchmarks cli cuda_kernels cupy data data_files data_loading description)
+host+=(documentation examples fusion numba_kernels public_api)
 host=("${host[@]/#/--ignore=tests/test_}")
 XPNN_TEST_BACKENDS=dpnp python -m pytest -q -p no:cacheprovider --durations=10 "${host[@]/%/.py}"
 

@@ -10,7 +10,8 @@ in the place of the sum.
 
 Where f has a kink (ReLU at 0) a difference says nothing about the derivative. Such directions are
 found by the differences alone, without a look at the gradient under test, and replaced a bounded
-number of times.
+number of times, by shorter ones as wide networks have kinks everywhere. If the point itself is one
+(ReLU of whole numbers), the check takes place close to it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from ._standard import Array, array_namespace
 from .backend import Backend, backend, backend_of
@@ -31,20 +33,21 @@ from .network import Network, Sequential
 
 __all__ = ["check_derivative", "check_gradients", "smooth_slope"]
 
-#: Distance of the points whose difference is taken: its square is the error by curvature, its
-#: inverse times 1e-16 the error by rounding.
-STEP = 1e-5
+#: Distances of the points whose difference is taken, one for each direction that is tried: the
+#: square is the error by curvature, the inverse times 1e-16 the error by rounding.
+STEPS = (1e-5, 1e-5, 1e-6, 1e-6, 1e-7, 1e-7)
+#: How far a point that is a kink is moved, and how often.
+NUDGE = 1e-2
+NUDGES = 3
 #: Largest difference between the two derivatives, relative to the sum of |d times gradient|.
 RTOL = 1e-7
 #: Smallest difference that counts where that sum is small.
 ATOL = 1e-9
 #: Relative difference of two slopes from which on a kink must be the cause: of those to the left
-#: and to the right, which curvature moves apart by STEP, and of those at STEP and at half of it,
-#: which it moves apart by STEP squared.
+#: and to the right, which curvature moves apart by the step, and of those at the step and at half
+#: of it, which it moves apart by the step squared.
 KINK_AT_CENTRE = 1e-3
 KINK_NEAR_BY = 1e-7
-#: Directions that are tried before a function counts as kinked everywhere.
-ATTEMPTS = 5
 
 
 def check_gradients(
@@ -66,7 +69,8 @@ def check_gradients(
     layer_or_network : Layer or Network
         With its parameters, or without: then it draws them.
     input : array_like
-        One batch. Give a layer an array of the library to check it on; NumPy by default.
+        One batch, of numbers about as large as 1. Give a layer an array of the library to check it
+        on; NumPy by default.
     target : array_like, optional
         For a network.
     mode : {"train", "test"}
@@ -83,13 +87,15 @@ def check_gradients(
     Raises
     ------
     GradientError
-        If a gradient is wrong, with its name and the values.
+        If a gradient is wrong or missing, with its name and the values; if a layer changes its
+        input or ``dout``; if its output is another one each time; or if there are kinks everywhere.
     ConfigurationError
         If a network is given no target, or the mode is unknown.
 
     Notes
     -----
-    Cost: five forward passes for each array and direction.
+    Cost: five forward and backward passes for each array and direction. A layer that draws random
+    numbers must take them from ``self.stream.at(self.step)``, as `Dropout` does.
 
     Examples
     --------
@@ -118,8 +124,7 @@ def check_gradients(
 
 def _alone(layer: Layer, input: Any, seed: int, rng: np.random.Generator) -> Network:
     """Make a network of a copy of the layer, in float64 on the library of the input."""
-    host = isinstance(input, list | tuple | int | float)
-    found = backend("numpy", "cpu") if host else backend_of(input)
+    found = backend_of(input) if is_array_api_obj(input) else backend("numpy", "cpu")
     place = backend(found.name, found.device_name, "float64")
     return Sequential([copy.deepcopy(layer)], _Weighting(rng), 1.0, backend=place, seed=seed)
 
@@ -131,25 +136,61 @@ class _Weighting(Loss):
         super().__init__()
         self._rng = rng
         self._weights: Array = None
+        self._handed_out: Array = None
 
     def forward(self, input: Array, target: Array, sample_weight: Array | None = None) -> Array:
+        xp = array_namespace(input)
         if self._weights is None:
             weights = self._rng.standard_normal(tuple(input.shape))
             self._weights = backend_of(input).asarray(weights)
-        return array_namespace(input).sum(input * self._weights)
+        elif bool(xp.any(self._handed_out != self._weights)):
+            raise GradientError("backward changes dout, which it must leave as it is")
+        return xp.sum(input * self._weights)
 
     def backward(self) -> Array:
-        return self._weights
+        self._handed_out = self._weights + 0.0
+        return self._handed_out
+
+
+class _KinkError(GradientError):
+    """A point at which a function has no derivative, as far as one can see."""
 
 
 def _check(
     network: Network, input: Any, target: Any, mode: str, rng: np.random.Generator
 ) -> dict[str, float]:
     place = network.backend
-    input = place.to_host(network.prepare_input(input))
-    _, dinput = network.gradients(input, target, mode=mode)
+    input = _copy(place, network.prepare_input(input))
+    for remaining in reversed(range(NUDGES + 1)):
+        try:
+            return _check_here(network, input, target, mode, rng)
+        except _KinkError:
+            if not remaining:
+                raise
+        if input.dtype.kind == "f":
+            input = input + NUDGE * rng.standard_normal(input.shape)
+        values = network.parameters.values
+        moved = _copy(place, values.array) + NUDGE * rng.standard_normal(values.array.shape)
+        values.array = place.asarray(moved)
+    raise AssertionError("unreachable")
+
+
+def _check_here(
+    network: Network,
+    input: np.ndarray[Any, Any],
+    target: Any,
+    mode: str,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    place = network.backend
+    before = input.copy()
+    first, dinput = network.gradients(input, target, mode=mode)
+    if not np.array_equal(input, before):
+        raise GradientError("forward or backward changes the input, which it must leave as it is")
     parameters = network.parameters
     gradients = {key: _copy(place, grad) for key, grad in parameters.grads.named().items()}
+    parts = {p.key: parameters.layers[p.layer].params for p in parameters.values.parts}
+    names = {p.key: p.name for p in parameters.values.parts}
 
     def loss_at(value: np.ndarray[Any, Any], key: str) -> float:
         if key == "input":
@@ -159,12 +200,18 @@ def _check(
             loss, _ = network.gradients(input, target, mode=mode)
         return float(loss)
 
+    again = loss_at(input, "input")
+    if not abs(again - float(first)) <= ATOL * max(1.0, abs(again)):
+        raise GradientError(
+            f"the same input gives {float(first)!r}, then {again!r}: a layer that draws random "
+            "numbers must take them from self.stream.at(self.step)"
+        )
     errors = {}
-    if dinput is not None:  # ids have no gradient
+    if dinput is not None:
         slope_at = functools.partial(loss_at, key="input")
         errors["input"] = check_derivative(slope_at, input, _copy(place, dinput), "input", rng)
-    parts = {p.key: parameters.layers[p.layer].params for p in parameters.values.parts}
-    names = {p.key: p.name for p in parameters.values.parts}
+    elif input.dtype.kind == "f":  # ids have no gradient
+        raise GradientError("gradient by input: backward returns None")
     for key, value in parameters.values.named().items():
         point = _copy(place, value)
         slope_at = functools.partial(loss_at, key=key)
@@ -211,33 +258,37 @@ def check_derivative(
         raise GradientError(
             f"gradient by {name}: expected shape {point.shape}, got {gradient.shape}"
         )
-    for _ in range(ATTEMPTS):
-        direction = rng.standard_normal(point.shape)
-        slope = smooth_slope(lambda t, d=direction: loss_at(point + t * d))  # type: ignore[misc]
+    # A step of 1e-5 is nothing to numbers of a million.
+    size = max(1.0, float(np.sqrt(np.mean(point * point)))) if point.size else 1.0
+    failure: GradientError | None = None
+    for step in STEPS:
+        direction = size * rng.standard_normal(point.shape)
+        slope = smooth_slope(lambda t, d=direction: loss_at(point + t * d), step)  # type: ignore[misc]
         if slope is None:
             continue
         terms = direction * gradient
         told = float(np.sum(terms))
-        size = float(np.sum(np.abs(terms)))
-        allowed = ATOL + RTOL * size + RTOL * abs(slope)
-        if not abs(told - slope) <= allowed:
-            raise GradientError(
-                f"gradient by {name}: backward says {told!r}, differences say {slope!r}, "
-                f"apart by {abs(told - slope):.3g}, allowed {allowed:.3g}\n"
-                f"{name}:\n{point}\ngradient:\n{gradient}\ndirection:\n{direction}"
-            )
-        return abs(told - slope) / max(size, abs(slope), 1.0)
-    raise GradientError(
-        f"gradient by {name}: a kink in each of {ATTEMPTS} directions from\n{point}"
+        total = float(np.sum(np.abs(terms)))
+        allowed = ATOL + RTOL * total + RTOL * abs(slope)
+        if abs(told - slope) <= allowed:
+            return abs(told - slope) / max(total, abs(slope), 1.0)
+        # Curvature that jumps looks like this too, but not to a shorter step.
+        failure = failure or GradientError(
+            f"gradient by {name}: backward says {told!r}, differences say {slope!r}, "
+            f"apart by {abs(told - slope):.3g}, allowed {allowed:.3g}\n"
+            f"{name}:\n{point}\ngradient:\n{gradient}\ndirection:\n{direction}"
+        )
+    raise failure or _KinkError(
+        f"gradient by {name}: a kink in each of {len(STEPS)} directions from\n{point}"
     )
 
 
-def smooth_slope(loss: Callable[[float], float]) -> float | None:
-    """Differentiate a function of one number at 0; None if it has a kink within reach."""
+def smooth_slope(loss: Callable[[float], float], step: float = STEPS[0]) -> float | None:
+    """Differentiate a function of one number at 0; None if it has a kink within the step."""
     centre = loss(0.0)
-    right = (loss(STEP) - centre) / STEP
-    left = (centre - loss(-STEP)) / STEP
-    narrow = (loss(STEP / 2) - loss(-STEP / 2)) / STEP
+    right = (loss(step) - centre) / step
+    left = (centre - loss(-step)) / step
+    narrow = (loss(step / 2) - loss(-step / 2)) / step
     slope = (right + left) / 2
     scale = max(abs(right), abs(left), 1.0)
     kinked = (
