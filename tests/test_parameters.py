@@ -106,8 +106,8 @@ class Plain:
 )
 def test_any_layout_covers_the_vector_once(shapes):
     layers = {
-        str(index): Holder({name: numbers(*shape, start=100 * index) for name, shape in row.items()})
-        for index, row in enumerate(shapes)
+        str(index): Holder({name: numbers(*shape, start=100 * index) for name, shape in r.items()})
+        for index, r in enumerate(shapes)
     }
     given_arrays = {
         f"{key}.{name}": value for key, one in layers.items() for name, value in one.params.items()
@@ -323,7 +323,8 @@ def test_a_new_name_makes_the_layout_outdated(backend):
     assert parameters.outdated
     again = Parameters(parameters.layers, backend.plain)
     assert "0.new" in again.values.named()
-    np.testing.assert_array_equal(host(backend, again.values.named()["0.W"]), numbers(2, 3, start=10))
+    value = host(backend, again.values.named()["0.W"])
+    np.testing.assert_array_equal(value, numbers(2, 3, start=10))
 
 
 @pytest.mark.parametrize("remove", [dict.pop, dict.__delitem__], ids=["pop", "del"])

@@ -43,11 +43,11 @@ NUDGES = 3
 RTOL = 1e-7
 #: Smallest difference that counts where that sum is small.
 ATOL = 1e-9
-#: Relative difference of two slopes from which on a kink must be the cause: of those to the left
-#: and to the right, which curvature moves apart by the step, and of those at the step and at half
-#: of it, which it moves apart by the step squared.
+#: Differences of two slopes from which on a kink must be the cause. Of those to the left and to the
+#: right, which curvature moves apart by the step: relative. Of those at the step and at half of it,
+#: which it moves apart by the step squared: as part of what the two derivatives may be apart.
 KINK_AT_CENTRE = 1e-3
-KINK_NEAR_BY = 1e-7
+KINK_NEAR_BY = 0.25
 
 
 def check_gradients(
@@ -290,8 +290,8 @@ def smooth_slope(loss: Callable[[float], float], step: float = STEPS[0]) -> floa
     left = (centre - loss(-step)) / step
     narrow = (loss(step / 2) - loss(-step / 2)) / step
     slope = (right + left) / 2
-    scale = max(abs(right), abs(left), 1.0)
-    kinked = (
-        abs(right - left) > KINK_AT_CENTRE * scale or abs(slope - narrow) > KINK_NEAR_BY * scale
-    )
+    size = max(abs(right), abs(left))
+    kinked = abs(right - left) > KINK_AT_CENTRE * max(size, 1.0) or abs(
+        slope - narrow
+    ) > KINK_NEAR_BY * (ATOL + RTOL * size)
     return None if kinked else slope
