@@ -28,6 +28,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 export XPNN_TEST_BACKENDS=cupy
 # A thread for each of the two processes below, and none beside it.
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+# Both must collect the same tests, and some are named after sets.
+export PYTHONHASHSEED=0
 
 test_on_rig() { "$rig/run" python -m pytest -q -p no:cacheprovider -n 2 --dist worksteal "$@"; }
 

@@ -502,7 +502,7 @@ def test_errors_of_an_own_class_get_the_path(own_names):
         (1j, "1j"),
         (b"x", "bytes|b'x'"),
     ],
-    ids=repr,
+    ids=["array", "nan", "infinity", "function", "object", "dict", "complex", "bytes"],
 )
 def test_settings_that_are_no_plain_data(value, complaint, own_names):
     register(Scale)

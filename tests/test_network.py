@@ -352,7 +352,11 @@ def _sum(array):
     return array_namespace(array).sum(array)
 
 
-@pytest.mark.parametrize("roles", [None, {"weight"}, {"bias", "scale"}, {"scale"}, set()], ids=str)
+@pytest.mark.parametrize(
+    "roles",
+    [None, {"weight"}, {"bias", "scale"}, {"scale"}, set()],
+    ids=["all", "weight", "bias-scale", "scale", "none"],
+)
 def test_three_ways_to_regularize_are_equal(roles, backend_float64):
     """On slices of the flat vector, on one parameter at a time, and by hand through the loss."""
     backend = backend_float64
