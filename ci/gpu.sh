@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The job for a machine with a CUDA GPU: installs the CUDA extra that fits its driver, runs the
-# whole suite on CuPy, trains a network, and leaves the figures in a folder.
+# whole suite on CuPy and the benchmarks, trains a network, and leaves the figures in a folder.
 # Works from any folder and reads no input. Needs an NVIDIA driver; CUDA itself comes with pip.
 #
 #   PYTHON       interpreter, python3.11 unless given
@@ -40,6 +40,9 @@ say "tests on CuPy"
 export CUPY_CACHE_DIR=$scratch/kernels
 XPNN_TEST_BACKENDS=cupy python -m pytest -p no:cacheprovider --durations=25 \
   --junit-xml="$figures/tests.xml" 2>&1 | tee "$figures/tests.txt"
+
+say "benchmarks"
+python -m benchmarks --device cuda --markdown "$figures/benchmarks.md"
 
 say "training on the GPU and on the CPU"
 for device in cuda cpu; do

@@ -375,7 +375,7 @@ def test_description_is_not_changed_by_build():
     assert json.dumps(NAMED) == text
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_names(monkeypatch):
     """What a test registers is forgotten after it."""
     monkeypatch.setattr(description, "_own", {kind: {} for kind in description._own})

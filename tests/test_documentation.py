@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from xpnn import description
+
 import modules
 
 ROOT = Path(__file__).parents[1]
@@ -39,9 +41,10 @@ def run_doctest(test: doctest.DocTest) -> None:
 
 
 @pytest.fixture(autouse=True)
-def in_temporary_folder(tmp_path, monkeypatch):
-    """Examples may write files."""
+def without_traces(tmp_path, monkeypatch):
+    """Examples may write files and register classes."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(description, "_own", {kind: {} for kind in description._own})
 
 
 @pytest.mark.parametrize("test", docstring_examples(), ids=lambda test: test.name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import xpnn
+from conftest import PRESENT
 from tolerances import assert_close
 from xpnn import (
     L2,
@@ -37,6 +38,50 @@ from xpnn import backend as open_backend
 from xpnn.backend import to_host
 
 ROWS, BATCH, EPOCHS = 160, 16, 20  # 200 steps
+
+
+def variants(*libraries, dtypes=("float32",), skip=()):
+    """Make parameters of a fixture: back ends in each of some types, those of JAX marked slow."""
+    return [
+        pytest.param(
+            replace(b, dtype=dtype),
+            id=f"{b}-{dtype}",
+            marks=[pytest.mark.slow] if b.library == "jax" else [],
+        )
+        for b in PRESENT
+        for dtype in dtypes
+        if dtype in b.dtypes and b.library in libraries and b.name not in skip
+    ]
+
+
+LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "dpnp", "cupy")
+#: Other modes of what is there already.
+MODES = ("numpy_readonly", "array_api_strict-CPU_DEVICE", "array_api_strict-device2")
+
+
+def in_scope(request):
+    with request.param.scope():
+        yield request.param
+
+
+@pytest.fixture(params=variants(*LIBRARIES, dtypes=("float32", "float64"), skip=MODES))
+def library_each_dtype(request):
+    """One back end of each library, in each precision that it has."""
+    yield from in_scope(request)
+
+
+@pytest.fixture(params=variants(*LIBRARIES, skip=(*MODES, "jax-x64")))
+def library(request):
+    """One back end of each library, in float32."""
+    yield from in_scope(request)
+
+
+@pytest.fixture(
+    params=variants("numpy", "array_api_strict", "torch", dtypes=("float64",), skip=MODES)
+)
+def quick_float64(request):
+    """The same in float64, without JAX, which compiles each operation anew for each shape."""
+    yield from in_scope(request)
 
 
 @functools.cache
@@ -156,8 +201,8 @@ def assert_same_losses(found, expected, dtype):
     np.testing.assert_allclose(found.history, expected.history, rtol=APART[dtype])
 
 
-def test_equal_seeds_give_equal_trainings_on_every_library(backend_each_dtype):
-    backend = backend_each_dtype
+def test_equal_seeds_give_equal_trainings_on_every_library(library_each_dtype):
+    backend = library_each_dtype
     found, expected = train(backend.plain), reference(backend.dtype)
     assert found.first.keys() == expected.first.keys()
     for name, value in expected.first.items():
@@ -247,7 +292,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_training_is_that_of_pytorch(name, backend_float64):
+def test_a_training_is_that_of_pytorch(name, quick_float64):
     """50 steps with BatchNorm and LayerNorm, from equal weights, on equal batches."""
     torch = pytest.importorskip("torch")
     ours, theirs = OPTIMIZERS[name]
@@ -264,7 +309,7 @@ def test_a_training_is_that_of_pytorch(name, backend_float64):
         ],
         SoftmaxCrossEntropy(label_smoothing=0.1),
         optimizer=ours(),
-        backend=backend_float64.plain,
+        backend=quick_float64.plain,
         seed=0,
     )
     modules = torch.nn.Sequential(
@@ -282,7 +327,7 @@ def test_a_training_is_that_of_pytorch(name, backend_float64):
             mine = {"weight": "W" if "W" in layer.params else "gamma"}.get(
                 key, "b" if "b" in layer.params else "beta"
             )
-            host = np.array(backend_float64.to_host(layer.params[mine]))
+            host = np.array(quick_float64.to_host(layer.params[mine]))
             with torch.no_grad():
                 tensor.copy_(torch.tensor(host.T))
             (decayed if mine == "W" else others).append(tensor)
@@ -306,14 +351,14 @@ def test_a_training_is_that_of_pytorch(name, backend_float64):
 # Other tasks
 
 
-def test_regression_learns(backend):
+def test_regression_learns(library):
     rng = np.random.default_rng(0)
     x = rng.uniform(-2, 2, (128, 1))
     net = Sequential(
         [Linear(1, 16), Tanh(), Linear(16, 1)],
         Huber(),
         optimizer=Adam(0.02),
-        backend=backend.plain,
+        backend=library.plain,
         seed=0,
     )
     fit(net, (x, np.sin(2 * x[:, 0])), 50, 32)
@@ -321,7 +366,7 @@ def test_regression_learns(backend):
     assert found["r2"] > 0.9
 
 
-def test_several_yes_or_no_questions_learn(backend):
+def test_several_yes_or_no_questions_learn(library):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((128, 3))
     y = np.stack([x[:, 0] > 0, x[:, 1] + x[:, 2] > 0.5], axis=1)
@@ -329,7 +374,7 @@ def test_several_yes_or_no_questions_learn(backend):
         [Linear(3, 8), ReLU(), Linear(8, 2)],
         BinaryCrossEntropy(pos_weight=[1.0, 2.0]),
         optimizer=Adam(0.05),
-        backend=backend.plain,
+        backend=library.plain,
         seed=1,
     )
     fit(net, (x, y), 25, 32)

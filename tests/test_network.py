@@ -200,6 +200,18 @@ def classifier_without_randomness(backend, optimizer=None, **more):
     )
 
 
+def test_what_a_step_returns_stays_as_it_is(backend):
+    """However the network uses its memory again."""
+    net = classifier(backend.plain)
+    arrays, copies = [], []
+    for rows in (24, 24, 7, 24):
+        output, loss = net.train(X[:rows], Y[:rows])
+        arrays += [output, loss, net.eval(X[:rows])]
+        copies += [np.array(backend.to_host(array)) for array in arrays[-3:]]
+    for array, expected in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(backend.to_host(array), expected)
+
+
 def test_weights_that_are_all_zero_change_nothing(backend):
     net = classifier_without_randomness(backend)
     before = values(net)
@@ -588,6 +600,13 @@ def test_integer_targets_of_a_loss_of_ones_own_do_not_change_the_type(backend_ea
     net = Sequential([Linear(4, 3)], Distance(), 0.1, backend=backend.plain, seed=0)
     net.train(X, np.ones((24, 3), dtype=int))
     assert net.parameters.grads.array.dtype == backend.plain.float_dtype
+
+
+def test_a_loss_that_promotes_does_not_change_the_type():
+    """NumPy makes float64 of float32 and integers."""
+    net = Sequential([Linear(4, 3)], SquaredError(), 0.1, seed=0)
+    _, loss = net.train(X, np.ones((24, 3), dtype=int))
+    assert (loss.dtype, net.parameters.values.array.dtype) == (np.float32, np.float32)
 
 
 def test_a_loss_without_sample_weights_says_so():

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnn
@@ -292,6 +292,57 @@ def test_arrays_of_another_device_are_refused():
     Parameters({"0": layer}, here)
     with pytest.raises(BackendError, match=r"on device1, got an array of .* on device2"):
         layer.params["b"] = there.asarray([1.0, 2.0, 3.0])
+
+
+OPERATIONS = st.sampled_from(
+    ["assign", "augment", "update", "replace", "vector", "in place", "remove", "read", "sync"]
+)
+
+
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "jax"])
+@given(operations=st.lists(st.tuples(OPERATIONS, st.sampled_from(["W", "b"])), max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_any_sequence_of_writes_leaves_both_sides_equal(library, operations):
+    """Against a plain dictionary of NumPy arrays, to which the same is done."""
+    pytest.importorskip(library)
+    plain = open_backend(library)
+    model = {"W": numbers(2, 2, start=1), "b": numbers(2, start=5)}
+    layer = Holder(dict(model))
+    parameters = Parameters({"0": layer}, plain)
+    for count, (operation, name) in enumerate(operations):
+        new = np.full(model[name].shape, 10.0 * count)
+        if operation == "assign":
+            layer.params[name], model[name] = plain.asarray(new), new
+        elif operation == "augment":
+            layer.params[name] *= 2.0
+            model[name] = 2 * model[name]
+        elif operation == "update":
+            layer.params |= {name: new}
+            model[name] = new
+        elif operation == "replace":
+            layer.params = {**layer.params, name: new}
+            parameters.sync()
+            model[name] = new
+        elif operation == "vector":
+            parameters.values.array = plain.asarray(np.full(6, float(count)))
+            model = {key: np.full(value.shape, float(count)) for key, value in model.items()}
+        elif operation == "in place":
+            vector = parameters.values.array
+            vector += 1.0
+            parameters.values.array = vector
+            model = {key: value + 1 for key, value in model.items()}
+        elif operation == "remove":
+            del layer.params[name]
+            layer.params[name], model[name] = plain.asarray(new), new
+        elif operation == "read":
+            _ = parameters.values.copy()
+        else:
+            parameters.sync()
+        for key, value in model.items():
+            np.testing.assert_array_equal(plain.to_host(layer.params[key]), value)
+            np.testing.assert_array_equal(
+                plain.to_host(parameters.values.named()[f"0.{key}"]), value
+            )
 
 
 # Dictionaries in the place of the layer's own

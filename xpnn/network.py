@@ -381,6 +381,9 @@ class Network:
         """Return the loss of an output, without the regularization, and its gradient."""
         target = self.prepare_target(target, tuple(output.shape))
         loss = self._loss(output, target, sample_weight)
+        dtype = self.backend.float_dtype
+        if getattr(loss, "dtype", dtype) != dtype:  # NumPy promotes float32 and integers
+            loss = self.backend.xp.astype(loss, dtype)
         return loss, self._loss_gradient(output)
 
     def _loss(self, output: Array, target: Array, sample_weight: Any) -> Array:
