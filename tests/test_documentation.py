@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xpnn import description
-
 import modules
+from xpnn import description
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
