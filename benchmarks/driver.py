@@ -143,7 +143,7 @@ class Driver:
                     del timings[key]
                     continue
                 timings[key].rounds.append(samples)
-                timings[key].disturbed |= {number} if disturbed else set()
+                timings[key].disturbed += disturbed
         self.results.timings[workload.name] = timings
         for key in timings:
             self._ask(key, workload, "drop")

@@ -78,7 +78,7 @@ class Report:
     def disturbed(self) -> tuple[int, int]:
         """Return how many rounds were disturbed by other programs, and of how many."""
         every = [timing for timings in self.timings.values() for timing in timings.values()]
-        return sum(len(t.disturbed) for t in every), sum(len(t.rounds) for t in every)
+        return sum(t.disturbed for t in every), sum(len(t.rounds) for t in every)
 
 
 def for_terminal(report: Report) -> str:
