@@ -143,7 +143,7 @@ class Driver:
                     del timings[key]
                     continue
                 timings[key].rounds.append(samples)
-                timings[key].disturbed += disturbed
+                timings[key].disturbed |= {number} if disturbed else set()
         self.results.timings[workload.name] = timings
         for key in timings:
             self._ask(key, workload, "drop")

@@ -16,6 +16,7 @@ from .workload import Workload
 BEGIN = "<!-- benchmarks: begin. Written by python -m benchmarks --markdown; not by hand. -->"
 END = "<!-- benchmarks: end -->"
 XPNN = "xpnn"
+CAUTION = "The machine was busy with other things: do not quote these times."
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Report:
     def disturbed(self) -> tuple[int, int]:
         """Return how many rounds were disturbed by other programs, and of how many."""
         every = [timing for timings in self.timings.values() for timing in timings.values()]
-        return sum(t.disturbed for t in every), sum(len(t.rounds) for t in every)
+        return sum(len(t.disturbed) for t in every), sum(len(t.rounds) for t in every)
 
 
 def for_terminal(report: Report) -> str:
@@ -95,6 +96,7 @@ def for_terminal(report: Report) -> str:
     bad, every = report.disturbed()
     if every:
         lines.append(f"{bad} of {every} rounds were disturbed by other programs")
+        lines += [CAUTION] if bad > every / 4 else []
     return "\n".join(lines)
 
 
@@ -145,6 +147,8 @@ def for_markdown(report: Report) -> str:
     if every:
         facts["disturbed"] = f"{bad} of {every} rounds by other programs"
     lines = [f"- {name}: {value}" for name, value in facts.items()]
+    if bad > every / 4:
+        lines += ["", f"**{CAUTION}**"]
     lines += ["", "### Same results", "", *_agreement_table(report.agreements)]
     for title, workloads in report.groups().items():
         lines += ["", f"### {title}", "", *_group_table(report, workloads)]

@@ -11,16 +11,23 @@ from dataclasses import dataclass, field
 class Timing:
     """Samples of the seconds that a step takes, by rounds.
 
+    Rounds in which other programs were busy count only if there are no others.
+
     Attributes
     ----------
     rounds : list of list of float
         A list of samples for each round.
-    disturbed : int
-        Number of rounds in which other programs were busy, however often they were repeated.
+    disturbed : set of int
+        In which rounds other programs were busy, however often they were repeated.
     """
 
     rounds: list[list[float]] = field(default_factory=list)
-    disturbed: int = 0
+    disturbed: set[int] = field(default_factory=set)
+
+    @property
+    def counted(self) -> list[int]:
+        """The rounds that count."""
+        return _undisturbed(len(self.rounds), self.disturbed)
 
     @property
     def medians(self) -> list[float]:
@@ -30,12 +37,13 @@ class Timing:
     @property
     def median(self) -> float:
         """The median of the medians."""
-        return statistics.median(self.medians)
+        medians = self.medians
+        return statistics.median(medians[index] for index in self.counted)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """Lower and upper quartile of all samples."""
-        return quartiles([sample for samples in self.rounds for sample in samples])
+        """Lower and upper quartile of the samples."""
+        return quartiles([sample for index in self.counted for sample in self.rounds[index]])
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,15 @@ class Ratio:
 
 def ratio(slower: Timing, faster: Timing) -> Ratio:
     """Compare round by round, since what slows down a whole round slows down both."""
-    pairs = zip(slower.medians, faster.medians, strict=True)
-    ratios = [a / b for a, b in pairs]
+    pairs = list(zip(slower.medians, faster.medians, strict=True))
+    counted = _undisturbed(len(pairs), slower.disturbed | faster.disturbed)
+    ratios = [pairs[index][0] / pairs[index][1] for index in counted]
     return Ratio(statistics.median(ratios), *quartiles(ratios))
+
+
+def _undisturbed(rounds: int, disturbed: set[int]) -> list[int]:
+    """Return the numbers of the rounds that are not disturbed; of all if there are none."""
+    return [index for index in range(rounds) if index not in disturbed] or list(range(rounds))
 
 
 def fastest(timings: dict[str, Timing], keys: Sequence[str]) -> str | None:

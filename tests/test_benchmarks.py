@@ -284,6 +284,15 @@ def test_timing_takes_the_median_of_the_rounds():
     assert quartiles([5.0]) == (5.0, 5.0)
 
 
+def test_disturbed_rounds_count_only_if_there_are_no_others():
+    timing = Timing([[9.0], [1.0], [2.0]], disturbed={0})
+    assert timing.median == 1.5
+    assert timing.quartiles == (1.25, 1.75)
+    assert ratio(timing, Timing([[1.0], [1.0], [1.0]], disturbed={2})).value == 1.0
+    assert ratio(timing, Timing([[1.0], [1.0], [1.0]], disturbed={1, 2})).value == 2.0
+    assert Timing([[9.0], [1.0]], disturbed={0, 1}).median == 5.0
+
+
 def test_ratio_compares_round_by_round():
     slow, fast = Timing([[2.0], [20.0], [4.0]]), Timing([[1.0], [10.0], [1.0]])
     found = ratio(slow, fast)
@@ -367,7 +376,7 @@ def made_report():
     kinds = {key: COMPETITORS[key] for key in ("xpnn", "torch", "jax", "thinc", "products")}
     timings = {
         "xpnn": Timing([[0.001], [0.001], [0.002]]),
-        "torch": Timing([[0.002], [0.003], [0.002]], disturbed=1),
+        "torch": Timing([[0.002], [0.003], [0.002]], disturbed={1}),
         "jax": Timing([[0.0015], [0.0015], [0.0045]]),
         "products": Timing([[0.0005], [0.0005], [0.0005]]),
     }
@@ -389,7 +398,7 @@ def made_report():
 def test_terminal_has_times_and_lead(made_report):
     text = re.sub(" +", " ", for_terminal(made_report))
     assert "xpnn is 1.50 (1.50 to 1.88) times as fast as JAX jit; the goal is 1.4" in text
-    assert "PyTorch eager 2.00 ms (2.00 to 2.50) 2.00 times the time of xpnn" in text
+    assert "PyTorch eager 2.00 ms (2.00 to 2.00) 1.50 times the time of xpnn" in text
     assert "thinc: not installed: thinc" in text
     assert "1 of 13 rounds were disturbed by other programs" in text
     assert "cold start, xpnn: 9.00 s (import 1.00 s, first step 7.00 s)" in text
@@ -412,6 +421,13 @@ def test_markdown_has_a_row_for_each_and_no_ragged_table(made_report):
             widths.setdefault(heading, set()).add(line.count("|"))
     assert widths
     assert all(len(found) == 1 for found in widths.values())
+
+
+def test_times_of_a_busy_machine_come_with_a_caution(made_report):
+    assert report.CAUTION not in for_terminal(made_report) + for_markdown(made_report)
+    made_report.timings[WORK.name]["jax"].disturbed = {0, 1, 2}
+    assert report.CAUTION in for_terminal(made_report)
+    assert report.CAUTION in for_markdown(made_report)
 
 
 def test_markdown_replaces_only_what_is_between_the_marks(tmp_path):
