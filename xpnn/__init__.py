@@ -73,7 +73,7 @@ from .losses import (
     SoftmaxCrossEntropy,
 )
 from .metrics import Metric
-from .network import Network, Sequential
+from .network import Network
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .regularization import L1, L2, ElasticNet, Regularization
 from .schedules import (
@@ -86,6 +86,7 @@ from .schedules import (
     Schedule,
     Step,
 )
+from .sequential import Sequential
 from .training import evaluate, fit, predict
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checks of settings on the host, shared by losses, regularization and optimizers."""
+"""Checks of settings on the host, shared by losses, regularization, optimizers and networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numbers import Real
 
 from .errors import ConfigurationError, unknown
 
-__all__ = ["ROLES", "checked_number", "checked_numbers", "checked_roles"]
+__all__ = ["ROLES", "checked_number", "checked_numbers", "checked_roles", "expect_kind"]
 
 #: What a parameter can be to regularization and weight decay.
 ROLES = ("weight", "bias", "scale")
@@ -109,3 +109,9 @@ def checked_roles(owner: str, name: str, roles: Iterable[str]) -> tuple[str, ...
         if role not in ROLES:
             raise ConfigurationError(f"{owner}: {unknown('role', role, ROLES)}")
     return tuple(role for role in ROLES if role in chosen)
+
+
+def expect_kind(name: str, value: object, kind: type) -> None:
+    """Raise unless a value is of a kind."""
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name}: expected a {kind.__name__}, got {value!r}")

@@ -32,8 +32,9 @@ from . import initializers, layers, losses, optimizers, regularization, schedule
 from ._settings import settings
 from .backend import Backend
 from .errors import ConfigurationError, XpnnError, unknown
-from .network import Network, Sequential
+from .network import Network
 from .random import Stream
+from .sequential import Sequential
 
 __all__ = ["build", "describe", "known", "register"]
 

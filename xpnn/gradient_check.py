@@ -29,7 +29,8 @@ from .backend import Backend, backend, backend_of
 from .errors import ConfigurationError, GradientError
 from .layers.layer import Layer
 from .losses import Loss
-from .network import Network, Sequential
+from .network import Network
+from .sequential import Sequential
 
 __all__ = ["check_derivative", "check_gradients", "smooth_slope"]
 

@@ -7,17 +7,18 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ._checks import checked_number
+from ._checks import checked_number, expect_kind
+from ._inputs import Inputs
 from ._standard import Array, add_to_slices
 from .backend import Backend
 from .backend import backend as open_backend
 from .errors import ConfigurationError, DataError, DivergenceError, ShapeError, XpnnError
-from .layers.layer import Layer
+from .layers.layer import Layer, find_layers
 from .losses import Loss
 from .optimizers import SGD, Optimizer
 from .parameters import Parameters
@@ -26,14 +27,14 @@ from .regularization import Regularization
 from .schedules import Schedule
 from .summary import summarize
 
-__all__ = ["Network", "Sequential"]
+__all__ = ["Network"]
 
 #: Vectors as long as all parameters that an optimizer with clipping has at a time, besides its
 #: state.
 _OPTIMIZER_TEMPORARIES = 3
 
 
-class Network:
+class Network(Inputs):
     """A network of layers with a loss: the base class.
 
     A network of your own derives from it, keeps its layers in attributes (also in lists or
@@ -106,9 +107,9 @@ class Network:
             raise ConfigurationError("give either lr or optimizer, one of the two")
         if optimizer is None:
             optimizer = SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
-        _expect("loss", loss, Loss)
+        expect_kind("loss", loss, Loss)
         if regularization is not None:
-            _expect("regularization", regularization, Regularization)
+            expect_kind("regularization", regularization, Regularization)
         self.loss = loss
         self.regularization = regularization
         if isinstance(backend, Backend):
@@ -141,20 +142,12 @@ class Network:
         """Return the gradient by the input, after every layer has written its own gradients."""
         raise NotImplementedError(f"{type(self).__name__} does not define backward")
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape of the output for one of the input; None if only `forward` can tell."""
-        return None
-
-    def input_layer(self) -> Layer | None:
-        """Return the layer that gets the input; a network that begins with ids needs it."""
-        return None
-
     # ---------------------------------------------------------------- layers and parameters
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Yield every layer with its key, composites after the layers that they are made of."""
         for name, value in vars(self).items():
-            yield from _find_layers(name, value)
+            yield from find_layers(name, value)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -163,7 +156,7 @@ class Network:
 
     @optimizer.setter
     def optimizer(self, value: Optimizer) -> None:
-        _expect("optimizer", value, Optimizer)
+        expect_kind("optimizer", value, Optimizer)
         self._optimizer = value
         self.optimizer_state = {}
         self._healthy = None
@@ -486,58 +479,6 @@ class Network:
         finally:
             self._forget(parameters)
 
-    def prepare_input(self, input: Any) -> Array:
-        """Bring a batch to the network's back end and type, and check its shape."""
-        array = self.backend.asarray(self.check_input(input), dtype=self.input_dtype)
-        if array.ndim < 1:
-            raise DataError("expected a batch of samples, got a single number")
-        self.output_shape(tuple(array.shape))
-        return array
-
-    @property
-    def input_dtype(self) -> Any:
-        """The library's type of the samples: that of the network, or integers if they are ids."""
-        layer = self.input_layer()
-        takes_ids = layer is not None and layer.takes_ids
-        return self.backend.index_dtype if takes_ids else self.backend.float_dtype
-
-    def check_input(self, input: Any) -> Any:
-        """Check samples that are on the host, if they are ids: no device reports a wrong one."""
-        layer = self.input_layer()
-        if layer is None or not layer.takes_ids:
-            return input
-        if self.backend.name == "numpy" or not self.backend.owns(input):
-            input = self.backend.host_data(input)
-            layer.check_ids(input)
-        return input
-
-    def check_target(self, target: Any, output_shape: tuple[int, ...]) -> Any:
-        """Check targets that are on the host against the shape of the output; cast them there."""
-        if self.backend.name == "numpy" or not self.backend.owns(target):
-            target = self.loss.prepare(self.backend.host_data(target), output_shape)
-        return target
-
-    def prepare_target(self, target: Any, output_shape: tuple[int, ...]) -> Array:
-        """Check targets, and bring them to the back end."""
-        return self.backend.asarray(self.check_target(target, output_shape))
-
-    def check_weight(self, sample_weight: Any) -> Any:
-        """Check sample weights that are on the host."""
-        weight = self.backend.host_data(sample_weight)
-        if weight.ndim != 1:
-            raise ShapeError(f"sample_weight: expected shape (N,), got {weight.shape}")
-        if not ((weight >= 0) & (weight < math.inf)).all():
-            raise DataError("sample_weight: expected finite numbers of at least 0")
-        return weight
-
-    def prepare_weight(self, sample_weight: Any | None) -> Array | None:
-        """Bring sample weights, if there are any, to the network's back end and type."""
-        if sample_weight is None:
-            return None
-        if self.backend.name == "numpy" or not self.backend.owns(sample_weight):
-            sample_weight = self.check_weight(sample_weight)
-        return self.backend.asarray(sample_weight, dtype=self.backend.float_dtype)
-
     def data_loss(self, output: Array, target: Any, sample_weight: Any | None = None) -> Array:
         """Return the loss of an output that the network made, without the regularization."""
         with self._scope():
@@ -607,111 +548,3 @@ class Network:
                 name: self.backend.asarray(vector, dtype=self.backend.float_dtype)
                 for name, vector in self.optimizer_state.items()
             }
-
-
-class Sequential(Network):
-    """A network whose layers follow one another.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        In the order of the forward pass.
-    loss, lr, regularization, optimizer, device, backend, dtype, seed, fuse
-        As for `Network`.
-
-    Examples
-    --------
-    >>> import xpnn
-    >>> net = xpnn.Sequential(
-    ...     [xpnn.Linear(2, 8), xpnn.ReLU(), xpnn.Linear(8, 2)],
-    ...     xpnn.SoftmaxCrossEntropy(),
-    ...     lr=0.5,
-    ...     seed=0,
-    ... )
-    >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
-    >>> losses = [float(net.train(x, y)[1]) for _ in range(200)]
-    >>> losses[-1] < 0.1 < losses[0]
-    True
-    >>> net.eval(x).argmax(axis=1).tolist()
-    [0, 1, 1, 0]
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        loss: Loss,
-        lr: float | None = None,
-        regularization: Regularization | None = None,
-        *,
-        optimizer: Optimizer | None = None,
-        device: str | None = None,
-        backend: str | Backend | None = None,
-        dtype: str = "float32",
-        seed: int | None = None,
-        fuse: bool = True,
-    ) -> None:
-        super().__init__(
-            loss,
-            lr,
-            regularization,
-            optimizer=optimizer,
-            device=device,
-            backend=backend,
-            dtype=dtype,
-            seed=seed,
-            fuse=fuse,
-        )
-        self.layers = list(layers)
-        for index, layer in enumerate(self.layers):
-            _expect(f"layers[{index}]", layer, Layer)
-        _ = self.parameters  # mistakes show here, not at the first step
-
-    def named_layers(self) -> Iterator[tuple[str, Layer]]:
-        """Yield every layer with its position as its key."""
-        for index, layer in enumerate(self.layers):
-            yield from _find_layers(str(index), layer)
-
-    def input_layer(self) -> Layer | None:
-        """Return the first layer."""
-        return self.layers[0] if self.layers else None
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Pass a shape through the layers, as far as they can tell."""
-        shape: tuple[int, ...] | None = input_shape
-        for layer in self.layers:
-            if shape is None:
-                return None
-            shape = layer.output_shape(shape)
-        return shape
-
-    def forward(self, input: Array) -> Array:
-        """Return the output of the last layer."""
-        for layer in self.layers:
-            input = layer.forward(input)
-        return input
-
-    def backward(self, dout: Array) -> Array:
-        """Return the gradient by the input of the first layer."""
-        for layer in reversed(self.layers):
-            dout = layer.backward(dout)
-        return dout
-
-
-def _find_layers(key: str, value: Any) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers in a layer, or in nested lists and dictionaries; dots join the keys."""
-    if isinstance(value, Layer):
-        for name, inner in value.sublayers():
-            yield from _find_layers(f"{key}.{name}", inner)
-        yield key, value
-    elif isinstance(value, list | tuple | dict):
-        pairs: Iterable[tuple[Any, Any]] = (
-            value.items() if isinstance(value, dict) else enumerate(value)
-        )
-        for name, item in pairs:
-            if isinstance(item, Layer | list | tuple | dict):
-                yield from _find_layers(f"{key}.{name}", item)
-
-
-def _expect(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name}: expected a {kind.__name__}, got {value!r}")

@@ -11,7 +11,8 @@ from .._version import __version__
 from ..data.standardization import Standardization
 from ..description import describe
 from ..errors import ConfigurationError
-from ..network import Network, Sequential
+from ..network import Network
+from ..sequential import Sequential
 from ._files import write_file
 from ._format import Path, Tensors, encode, label
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..backend import Backend
 from ..data import Dataset
 from ..description import build
-from ..network import Sequential
+from ..sequential import Sequential
 
 #: The metrics of a training that names none.
 METRICS = {"classification": ("accuracy",), "regression": ("r2",)}

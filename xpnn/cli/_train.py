@@ -17,7 +17,7 @@ from ..checkpoint import Model, save
 from ..data import Dataset
 from ..errors import ConfigurationError, DivergenceError
 from ..history import History
-from ..network import Sequential
+from ..sequential import Sequential
 from ..training import fit
 from ._configuration import configuration_file, resolve
 from ._curves import draw, text_curve

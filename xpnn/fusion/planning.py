@@ -6,8 +6,9 @@ from typing import Any
 
 from .._standard import Array
 from ..layers.layer import Layer
-from ..network import Network, Sequential
+from ..network import Network
 from ..parameters import Parameters
+from ..sequential import Sequential
 from .losses import make_loss
 from .rules import is_built_in, make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep

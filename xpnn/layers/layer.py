@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from .._settings import represent
@@ -10,7 +10,7 @@ from .._standard import Array
 from ..errors import XpnnError
 from ..random import Stream
 
-__all__ = ["Layer"]
+__all__ = ["Layer", "find_layers"]
 
 
 class Layer:
@@ -147,3 +147,18 @@ class Layer:
 
     def __repr__(self) -> str:
         return represent(self)
+
+
+def find_layers(key: str, value: Any) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers in a layer, or in nested lists and dictionaries; dots join the keys."""
+    if isinstance(value, Layer):
+        for name, inner in value.sublayers():
+            yield from find_layers(f"{key}.{name}", inner)
+        yield key, value
+    elif isinstance(value, list | tuple | dict):
+        pairs: Iterable[tuple[Any, Any]] = (
+            value.items() if isinstance(value, dict) else enumerate(value)
+        )
+        for name, item in pairs:
+            if isinstance(item, Layer | list | tuple | dict):
+                yield from find_layers(f"{key}.{name}", item)
