@@ -17,7 +17,7 @@ from typing import Any
 import numba
 from numba.core import event, types
 
-__all__ = ["Kernel", "inlined", "kernel"]
+__all__ = ["Kernel", "announced", "inlined", "kernel", "named_by_sources"]
 
 #: Sums may be taken in another order, so that they use the registers; the order is fixed when the
 #: kernel is compiled, so results repeat. Nothing is assumed of NaN and infinity.
@@ -49,8 +49,7 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
-        function.__qualname__ += f"_{_DIGEST}"
-        self._function = function
+        self._function = named_by_sources(function)
         self._arguments = arguments.split()
         self._compiled: dict[str, Callable[..., Any]] = {}
 
@@ -65,7 +64,7 @@ class Kernel:
 
     def _compile(self, dtype: str) -> Callable[..., Any]:
         signature = tuple(_argument(kind, getattr(types, dtype)) for kind in self._arguments)
-        with event.install_listener("numba:compile", _Announcer()):
+        with announced():
             dispatcher = self._dispatcher()
             with contextlib.suppress(RuntimeError):  # there is no folder to write to
                 dispatcher.enable_caching()
@@ -79,6 +78,17 @@ class Kernel:
 
     def _dispatcher(self) -> Any:
         return numba.njit(fastmath=_SUMMING, error_model="numpy", nogil=True)(self._function)
+
+
+def named_by_sources(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function a name by which what the cache has of other sources is not found."""
+    function.__qualname__ += f"_{_DIGEST}"
+    return function
+
+
+def announced() -> Any:
+    """Return a context in which people are told why something takes its time."""
+    return event.install_listener("numba:compile", _Announcer())
 
 
 def kernel(arguments: str) -> Callable[[Callable[..., Any]], Kernel]:
