@@ -43,10 +43,24 @@ __all__ = ["Panel", "call", "panel", "tiles"]
 _INT = ir.IntType(64)
 _INDEX = ir.IntType(32)
 #: The arguments of a panel, all of them 64-bit integers. Addresses count bytes, strides elements.
-_ARGUMENTS = (
-    "a a_row a_step offsets b b_step b_block c c_row start start_row tiles tile_count width "
-    "steps blocks"
-).split()
+_ARGUMENTS = [
+    "a",
+    "a_row",
+    "a_step",
+    "offsets",
+    "b",
+    "b_step",
+    "b_block",
+    "c",
+    "c_row",
+    "start",
+    "start_row",
+    "tiles",
+    "tile_count",
+    "width",
+    "steps",
+    "blocks",
+]
 
 # Rows of a tile, by the bytes of a vector. With two vectors across there are 28 sums in the 32
 # registers of AVX-512, and 12 in the 16 of the others.
@@ -97,7 +111,7 @@ def panel(dtype: str, width: int | None = None) -> Panel:
 def _panel(dtype: str, width: int) -> Panel:
     bits = 8 * np.dtype(dtype).itemsize
     lanes = 8 * width // bits
-    signature = types.void(*[types.int64] * len(_ARGUMENTS))  # type: ignore[attr-defined]
+    signature = types.void(*[types.int64] * len(_ARGUMENTS))
     source = named_by_sources(_make(bits, lanes, *_HEIGHTS[width]))
 
     with announced():
@@ -237,7 +251,7 @@ def _tile(
                 emit.store(builder.load(total), place, j == across - 1)
         return context.get_dummy_value()
 
-    return types.void(bits, lanes, height, vectors, common, rest), generate  # type: ignore[attr-defined]
+    return types.void(bits, lanes, height, vectors, common, rest), generate
 
 
 class _Emitter:
@@ -310,7 +324,7 @@ def _integer_at(typing_context: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load(builder.inttoptr(arguments[0], _INT.as_pointer()))
 
-    return types.int64(types.int64), generate  # type: ignore[attr-defined]
+    return types.int64(types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -328,4 +342,4 @@ def call(
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(*[number] * (1 + len(_ARGUMENTS))), generate  # type: ignore[attr-defined]
+    return types.void(*[number] * (1 + len(_ARGUMENTS))), generate
