@@ -9,8 +9,6 @@ import os
 import pickle
 import random
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -533,16 +531,6 @@ def test_write_file(tmp_path):
     assert (tmp_path / "text").read_bytes() == b"some bytes"
 
 
-def test_without_safetensors(path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'xpnn\[cli\]'"):
-        save(make(), path)
-    path.write_bytes(bytes(100))
-    with pytest.raises(CheckpointError, match=r"pip install 'xpnn\[cli\]'"):
-        load(path)
-
-
 # ---------------------------------------------------------------- damaged and foreign files
 
 
@@ -752,16 +740,54 @@ def test_network_of_the_program_is_unchanged_by_a_damaged_file(saved):
         np.testing.assert_array_equal(value, before[key])
 
 
-def test_import_of_the_module_loads_no_safetensors():
-    code = "import sys, xpnn.checkpoint; print('safetensors' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
 def test_file_is_hardly_larger_than_the_numbers(tmp_path):
     network = xpnn.Sequential([xpnn.Linear(500, 500)], xpnn.MeanSquaredError(), lr=1)
     save(network, tmp_path / "model")
     assert (tmp_path / "model").stat().st_size < 4 * 500 * 501 + 2000
+
+
+# ---------------------------------------------------------------- dictionaries of parameters
+
+
+def test_state_dict_there_and_back(backend):
+    network, other = make(backend=backend.plain), make(backend=backend.plain, steps=0)
+    state = network.state_dict()
+    assert list(state) == list(tensors(network))
+    assert all(type(value) is np.ndarray for value in state.values())
+    before = copy.deepcopy(state)
+    other.load_state_dict(state)
+    assert_same(network, other)
+    other.train(X, Y)
+    for key, value in state.items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_state_dict_is_named_as_the_summary_prints():
+    network = make()
+    summary = network.summary((4,))
+    for key in network.state_dict():
+        assert key.split(".")[0] in summary
+        assert key.split(".")[1] in summary
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda s: s.pop("0.W"), ConfigurationError, "0.W is missing"),
+        (lambda s: s.update(more=X), ConfigurationError, "more is none of the network's"),
+        (lambda s: s.update({"0.b": X}), ShapeError, r"0.b has shape \(12, 4\), expected \(8,\)"),
+        (lambda s: s.update({"0.b": ["a"] * 8}), DataError, "expected real numbers"),
+    ],
+)
+def test_state_dicts_that_do_not_fit(change, error, words):
+    network = make()
+    before = copy.deepcopy(tensors(network))
+    state = {key: value + 1 for key, value in network.state_dict().items()}
+    change(state)
+    with pytest.raises(error, match=words):
+        network.load_state_dict(state)
+    for key, value in tensors(network).items():
+        np.testing.assert_array_equal(value, before[key])
 
 
 def test_public_names():

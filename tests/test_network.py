@@ -1239,20 +1239,29 @@ def test_the_summary_is_a_table(backend):
     net = classifier(backend.plain)
     lines = net.summary((4,), batch_size=100).splitlines()
     assert [line.split() for line in lines[:7]] == [
-        ["layer", "output", "shape", "parameters"],
-        ["-" * len(lines[0])],
-        ["0", "Linear(4,", "8,", "bias=False)", "(N,", "8)", "32"],
-        ["1", "BatchNorm(8)", "(N,", "8)", "16"],
+        ["layer", "output", "shape", "parameters", "names"],
+        ["-" * max(map(len, lines[:7]))],
+        ["0", "Linear(4,", "8,", "bias=False)", "(N,", "8)", "32", "W"],
+        ["1", "BatchNorm(8)", "(N,", "8)", "16", "beta,", "gamma,", "running_mean,", "running_var"],
         ["2", "ReLU()", "(N,", "8)", "0"],
         ["3", "Dropout(0.3)", "(N,", "8)", "0"],
-        ["4", "Linear(8,", "3)", "(N,", "3)", "27"],
+        ["4", "Linear(8,", "3)", "(N,", "3)", "27", "W,", "b"],
     ]
     assert lines[8] == f"75 parameters; {net.backend}, float32"
     # Values, gradients, and Adam's two vectors, of 4 bytes an element.
     assert lines[9].startswith(f"{75 * 4 * 4 / 1024:.1f} KiB for parameters")
     # The batch and what the layers make of it.
     assert lines[10].startswith(f"{(4 + 4 * 8 + 3) * 4 * 100 / 1024:.1f} KiB for the outputs")
-    assert max(map(len, lines[:8])) == min(map(len, lines[:8]))
+    assert lines[7] == lines[1]
+
+
+def test_the_summary_of_a_trained_network_is_that_of_a_fresh_one(backend):
+    """Also where its steps are fused by then, and pass the layers by."""
+    net = classifier(backend.plain)
+    before = net.summary((4,))
+    net.train(X, Y)
+    assert net.summary((4,)) == before
+    assert net.fuse
 
 
 def test_the_summary_changes_nothing():

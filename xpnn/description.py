@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from . import initializers, layers, losses, optimizers, regularization, schedule
 from ._settings import settings
 from .backend import Backend
 from .errors import ConfigurationError, XpnnError, unknown
+from .layers.layer import Layer
 from .network import Network
 from .random import Stream
 from .sequential import Sequential
@@ -220,6 +221,7 @@ def build(
     backend: str | Backend | None = None,
     *,
     path: str = "model",
+    fill: Callable[[list[Layer]], None] | None = None,
 ) -> Sequential:
     """Make the network that a description describes.
 
@@ -231,6 +233,8 @@ def build(
         As for `Sequential`. A `Backend` brings its own dtype.
     path : str
         How messages call the description.
+    fill : callable, optional
+        Gets the layers before they are a network, and may give them their parameters.
 
     Returns
     -------
@@ -278,6 +282,8 @@ def build(
         _build(("layer",), entry, f"{path}.layers[{index}]")
         for index, entry in enumerate(description["layers"])
     ]
+    if fill is not None:
+        fill(made)
     return Sequential(
         made,
         _build(("loss",), description["loss"], f"{path}.loss"),

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ._checks import checked_number
-from ._standard import Array, array_namespace, ones, zeros
+from ._standard import Array, array_namespace
 from .errors import ConfigurationError, unknown
 from .random import Stream
 
@@ -311,7 +311,7 @@ class Zeros:
 
     def __call__(self, shape: tuple[int, ...], rng: Stream) -> Array:
         """Make zeros; nothing is drawn."""
-        return zeros(shape, like=rng.uniform(0))
+        return rng.full(shape, 0.0)
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ class Ones:
 
     def __call__(self, shape: tuple[int, ...], rng: Stream) -> Array:
         """Make ones; nothing is drawn."""
-        return ones(shape, like=rng.uniform(0))
+        return rng.full(shape, 1.0)
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ class Constant:
 
     def __call__(self, shape: tuple[int, ...], rng: Stream) -> Array:
         """Fill the shape; nothing is drawn."""
-        return self.value * ones(shape, like=rng.uniform(0))
+        return rng.full(shape, self.value)
 
 
 _BY_NAME: dict[str, Initializer] = {

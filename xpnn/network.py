@@ -7,7 +7,7 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -526,6 +526,50 @@ class Network(Inputs):
             For the memory of the activations.
         """
         return summarize(self, tuple(map(operator.index, input_shape)), batch_size)
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return a copy of all parameters and buffers, on the host, named as in `summary`.
+
+        Examples
+        --------
+        >>> import xpnn
+        >>> net = xpnn.Sequential([xpnn.Linear(2, 1)], xpnn.MeanSquaredError(), lr=0.1)
+        >>> {name: value.shape for name, value in net.state_dict().items()}
+        {'0.W': (2, 1), '0.b': (1,)}
+        """
+        with self.backend.scope():
+            named = self.parameters.named()
+            return {key: np.array(self.backend.to_host(value)) for key, value in named.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give parameters and buffers other values, cast to the network's type.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            All of them, named as in `summary` and `state_dict`. What the optimizer remembers
+            stays.
+
+        Raises
+        ------
+        ConfigurationError, ShapeError, DataError
+            For a name that is missing or unknown, another shape, and what is no numbers. Nothing
+            has changed then.
+        """
+        parameters = self.parameters
+        shapes = {key: tuple(value.shape) for key, value in parameters.named().items()}
+        for key in sorted(shapes.keys() ^ state.keys()):
+            what = "is missing" if key in shapes else "is none of the network's"
+            raise ConfigurationError(f"state: {key} {what}; expected {', '.join(shapes)}")
+        arrays = {}
+        for key, value in state.items():
+            array = value if self.backend.owns(value) else self.backend.host_data(value)
+            if tuple(array.shape) != shapes[key]:
+                raise ShapeError(
+                    f"state: {key} has shape {tuple(array.shape)}, expected {shapes[key]}"
+                )
+            arrays[key] = array
+        parameters.assign(arrays)
 
     def save(self, path: str | os.PathLike[str], **more: Any) -> None:
         """Write the network to a model file: `xpnn.save`, which has the arguments and errors."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,6 +235,20 @@ class Parameters:
             for kind in ("params", "buffers"):
                 _adopt(layer, kind, shown[kind])
             layer.grads = shown["grads"]
+
+    def named(self) -> dict[str, Array]:
+        """Return the parameters and the buffers by their keys, such as "0.W"."""
+        return self.values.named() | self.buffers.named()
+
+    def assign(self, arrays: Mapping[str, Any]) -> None:
+        """Give parameters and buffers the values of arrays, which have their keys and shapes."""
+        backend = self.backend
+        with backend.scope():
+            # All are on the device before the first is changed: it may have too little memory.
+            moved = {k: backend.asarray(v, dtype=backend.float_dtype) for k, v in arrays.items()}
+            for kind, vector in (("params", self.values), ("buffers", self.buffers)):
+                for part in vector.parts:
+                    self._shown[part.layer][kind][part.name] = moved[part.key]
 
     def restore_buffers(self, vector: Array) -> None:
         """Give the buffers the values of a vector of their layout, wherever they lie by now."""

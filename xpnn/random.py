@@ -320,6 +320,19 @@ class Stream:
         values += mean
         return _deliver(_cast("Stream.normal", values[:n], like).reshape(shape), like)
 
+    def full(self, shape: int | tuple[int, ...], value: float) -> _HostArray:
+        """Return an array of one value, float64 on the host: nothing is drawn.
+
+        For initial values that are no random numbers, so that whoever hands out a stream sees
+        every size that is asked for.
+
+        Examples
+        --------
+        >>> Stream(0).full(2, 1.0).tolist()
+        [1.0, 1.0]
+        """
+        return np.full(_shape("Stream.full", shape), value, dtype=np.float64)
+
     def permutation(self, n: int) -> _HostArray:
         """Return 0, 1, ..., n - 1 in random order: (n,) of int64, on the host.
 

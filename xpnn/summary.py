@@ -57,6 +57,9 @@ def step_memory(network: Network, input_shape: tuple[int, ...], batch_size: int)
 def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 1) -> str:
     """Describe a network for samples of a shape: the text behind `Network.summary`.
 
+    The key of a layer and the name of a parameter or buffer, "0" and "W", make its name in model
+    files and in `Network.state_dict`, "0.W".
+
     One sample of zeros passes through the network in test mode, so that the shapes are what the
     layers do and not what they say.
 
@@ -71,21 +74,25 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
         raise ConfigurationError(f"batch_size: expected at least 1, got {batch_size}")
     shapes = _record_shapes(network, input_shape)
     parameters = network.parameters
-    rows = [("layer", "output shape", "parameters")]
+    rows = [("layer", "output shape", "parameters", "names")]
     for key, layer in parameters.layers.items():
         shape = shapes.get(key)
         shown = "not used" if shape is None else str(("N", *shape[1:])).replace("'", "")
         count = sum(math.prod(value.shape) for value in layer.params.values())
-        rows.append((f"{key} {layer!r}", shown, f"{count:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-    lines.insert(1, "-" * len(lines[0]))
+        names = ", ".join([*layer.params, *layer.buffers])
+        rows.append((f"{key} {layer!r}", shown, f"{count:,}", names))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows
+    ]
+    rule = "-" * (sum(widths) + 6)
+    lines.insert(1, rule)
     count = math.prod(parameters.values.array.shape)
     memory = _step_memory(network, shapes, input_shape, batch_size)
     return "\n".join(
         [
             *lines,
-            "-" * len(lines[0]),
+            rule,
             f"{count:,} parameters; {network.backend}, {network.backend.dtype}",
             f"{readable_bytes(memory.parameters)} for parameters, gradients and optimizer state",
             f"{readable_bytes(memory.activations)} for the outputs of the layers "
@@ -127,11 +134,14 @@ def _record_shapes(network: Network, input_shape: tuple[int, ...]) -> dict[str, 
         return record
 
     layers: dict[str, Any] = dict(network.parameters.layers)
+    fuse = network.fuse
     try:
+        network.fuse = False  # a fused step would go past the layers' own forward
         for key, layer in layers.items():
             layer.forward = recorder(key, layer)
         network.eval(network.backend.zeros((1, *input_shape)))
     finally:
+        network.fuse = fuse
         for layer in layers.values():
             vars(layer).pop("forward", None)
     return shapes

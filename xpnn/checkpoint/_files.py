@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import CheckpointError
 
-__all__ = ["write_file"]
+__all__ = ["Bytes", "sweep", "write_file"]
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+_PREFIX, _SUFFIX = ".xpnn-", ".tmp"
 
 
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+def write_file(path: str | os.PathLike[str], content: Bytes | Iterable[Bytes]) -> None:
     """Write a file whole, or leave what is there.
 
     The bytes go to a temporary file in the same folder and to the disk, and only then take the
@@ -22,8 +28,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     ----------
     path : path-like
         The file.
-    content : bytes
-        All of it.
+    content : bytes, or iterable of bytes
+        All of it, in pieces if it should not be in memory at once.
 
     Raises
     ------
@@ -31,15 +37,16 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         With the path and the cause.
     """
     target = Path(os.path.realpath(path))
-    # The number of the process tells who may remove the file, should the process die.
-    temporary = target.parent / f".xpnn-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    temporary = target.parent / f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
+    pieces = [content] if isinstance(content, bytes | bytearray | memoryview) else content
     try:
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[os.write(number, rest) :]
+                for piece in pieces:
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[os.write(number, rest) :]
                 os.fsync(number)
             finally:
                 os.close(number)
@@ -52,6 +59,14 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     except OSError as error:
         cause = error.strerror or error
         raise CheckpointError(f"{os.fspath(path)}: cannot be written: {cause}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that died have left in a folder. Only for who alone writes there."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+                os.unlink(folder / name)
 
 
 def _sync_folder(folder: Path) -> None:

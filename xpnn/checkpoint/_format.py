@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from typing import Any, TypeAlias
+import json
+from collections.abc import Mapping
+from typing import Any
 
-from numpy.typing import NDArray
-
+from .._standard import Array
 from .._version import __version__
 from ..errors import CheckpointError, ConfigurationError
+from ._container import (
+    Path,
+    Tensors,
+    dtype_name,
+    numbers,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
 
-__all__ = ["Path", "Tensors", "check_tensors", "decode", "encode", "label"]
-
-Path: TypeAlias = str | os.PathLike[str]
-Tensors: TypeAlias = dict[str, NDArray[Any]]
+__all__ = ["check_tensors", "decode", "encode"]
 
 FORMAT = "xpnn"
 VERSION = "1"
-KINDS = ("parameter", "buffer", "standardization")
-#: What the header of a file may take: more than that of a network of a hundred thousand layers.
-HEADER_LIMIT = 1 << 28
+KINDS = ("parameter", "buffer", "standardization", "optimizer", "training")
 ENTRIES = {
     "class_names",
     "epochs",
@@ -30,62 +33,48 @@ ENTRIES = {
     "steps",
     "tensors",
     "total_steps",
+    "training",
     "xpnn_version",
 }
 
 
-def label(kind: str, array: NDArray[Any]) -> dict[str, Any]:
+def label(kind: str, tensor: Array) -> dict[str, Any]:
     """Say what a tensor is, with the SHA-256 of its numbers."""
     return {
         "kind": kind,
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        "sha256": _sha256(array.reshape(-1).data.cast("B")),
+        "dtype": dtype_name(tensor),
+        "shape": list(tensor.shape),
+        "sha256": _sha256(numbers(tensor)),
     }
 
 
-def encode(path: Path, content: dict[str, Any], tensors: Tensors) -> bytes:
-    """Return the bytes of a file. The tensors are in C order."""
-    import json  # not for those who only import xpnn
+def encode(
+    path: Path, content: dict[str, Any], tensors: Mapping[str, Array], kinds: Mapping[str, str]
+) -> None:
+    """Write a file: what there is to say of a network, and tensors of any library.
 
-    codec = _codec(path)
+    No more than one tensor at a time is copied.
+    """
+    content = content | {"tensors": {key: label(kinds[key], t) for key, t in tensors.items()}}
     try:
         text = json.dumps(content, allow_nan=False)
     except (RecursionError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"extra: JSON cannot hold it: {error}") from error
+        place = "extra" if content["training"] is None else "extra, or the state of a callback"
+        raise ConfigurationError(f"{place}: JSON cannot hold it: {error}") from error
     metadata = {
         "format": FORMAT,
         "format_version": VERSION,
         "content": text,
         "content_sha256": _sha256(text.encode()),
     }
-    encoded: bytes = codec.save(tensors, metadata=metadata)
-    return encoded
+    write_tensors(path, tensors, metadata)
 
 
 def decode(path: Path) -> tuple[dict[str, Any], Tensors]:
     """Return what a file says of its network, and its tensors, after a look at all of it."""
-    codec = _codec(path)
-    try:
-        # Looked at before it is opened: opening a pipe would wait for its other end.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError("cannot be read: not a file")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, HEADER_LIMIT):
-                raise CheckpointError("not a safetensors file, or truncated")
-            content = _content(file.read(length))
-            file.seek(0)
-            encoded = file.read(size)
-    except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror or error}") from error
-    try:
-        tensors = codec.load(encoded)
-    except MemoryError:
-        raise
-    except Exception as error:  # SafetensorError, or a type that NumPy does not have
-        raise CheckpointError(f"damaged: {error}") from error
+    header = read_header(path)
+    content = _content(header.metadata)
+    tensors = read_tensors(path, header)
     check_tensors(content["tensors"], tensors)
     return content, tensors
 
@@ -96,39 +85,27 @@ def _sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _codec(path: Path) -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
+def _content(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the description in the metadata of a file."""
+    if metadata.get("format") != FORMAT or "format_version" not in metadata:
+        raise CheckpointError("not a model of xpnn")
+    version = metadata["format_version"]
+    if version != VERSION:
         raise CheckpointError(
-            f"{os.fspath(path)}: model files need safetensors: pip install 'xpnn[cli]'"
-        ) from error
-    return safetensors.numpy
-
-
-def _content(header: bytes) -> dict[str, Any]:
-    """Return the description in the header of a file."""
-    import json
-
-    try:
-        metadata = json.loads(header)["__metadata__"]
-        if metadata["format"] != FORMAT:
-            raise KeyError
-        version = metadata["format_version"]
-        if version != VERSION:
-            raise CheckpointError(
-                f"written in format {version}; this xpnn {__version__} reads format {VERSION}"
-            )
-    except (RecursionError, ValueError) as error:
-        raise CheckpointError("not a safetensors file, or damaged") from error
-    except (KeyError, TypeError) as error:
-        raise CheckpointError("not a model of xpnn") from error
+            f"written in format {version}; this xpnn {__version__} reads format {VERSION}"
+        )
     if set(metadata) != {"format", "format_version", "content", "content_sha256"}:
         raise CheckpointError("damaged: its metadata are incomplete, or too many")
     text = metadata["content"]
     if _sha256(text.encode()) != metadata["content_sha256"]:
         raise CheckpointError("damaged: the description does not agree with its SHA-256")
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise CheckpointError("damaged: its description is no JSON") from error
+    # A file of an earlier day has no entry for a training.
+    if isinstance(content, dict):
+        content = {"training": None} | content
     if not isinstance(content, dict) or set(content) != ENTRIES or not _sound(content):
         raise CheckpointError("damaged: its description lacks an entry, or one is of a wrong kind")
     return content
@@ -144,6 +121,7 @@ def _sound(content: dict[str, Any]) -> bool:
         and (names is None or (isinstance(names, list) and all(type(n) is str for n in names)))
         and isinstance(content["extra"], dict)
         and isinstance(content["model"], dict | None)
+        and isinstance(content["training"], dict | None)
         and isinstance(labels, dict)
         and all(isinstance(entry, dict) for entry in labels.values())
     )
@@ -164,7 +142,5 @@ def check_tensors(labels: dict[str, dict[str, Any]], tensors: Tensors) -> None:
         kind = labels[key].get("kind")
         if kind not in KINDS:
             raise CheckpointError(f"damaged: tensor {key} is of the unknown kind {kind!r}")
-        if array.dtype.name not in ("float32", "float64"):
-            raise CheckpointError(f"tensor {key} has dtype {array.dtype}; expected floats")
         if label(kind, array) != labels[key]:
             raise CheckpointError(f"damaged: tensor {key} does not agree with its description")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backend import Backend
 from ..data.standardization import Standardization
 from ..description import build
 from ..errors import BackendError, CheckpointError, ConfigurationError, XpnnError
+from ..layers.layer import Layer, find_layers
 from ..network import Network
-from ._format import Path, Tensors, decode
+from ..random import Stream
+from ._container import Path, Tensors
+from ._format import decode
 from ._model import Model
 
-__all__ = ["load"]
+__all__ = ["Labels", "check_fit", "load"]
 
-_Labels = dict[str, dict[str, Any]]
+#: What a file says of its tensors, by their keys.
+Labels: TypeAlias = dict[str, dict[str, Any]]
 
 
 def load(
@@ -32,7 +38,7 @@ def load(
     Parameters
     ----------
     path : path-like
-        A file that `save` wrote, on any back end.
+        A file that `save` wrote, on any back end; or a checkpoint of a training.
     device, backend
         Where the network shall live; as for `Sequential`.
     network : Network, optional
@@ -70,12 +76,13 @@ def load(
         standardization = _standardization("standardization", tensors)
         target_standardization = _standardization("target_standardization", tensors)
         if network is None:
-            network = _build(content["model"], device, backend)
+            network = _build(content, tensors, device, backend)
             _grow(network, content["tensors"], tensors)
             dtype = content["model"].get("dtype", "float32")
         else:
             dtype = network.backend.dtype
-        _fill(network, content["tensors"], tensors, dtype)
+        held = check_fit(network, content["tensors"], tensors, dtype)
+        network.parameters.assign(held)
     except BackendError:
         raise
     except (XpnnError, MemoryError, OverflowError, ValueError) as error:
@@ -102,17 +109,69 @@ def _standardization(name: str, tensors: Tensors) -> Standardization | None:
         raise CheckpointError(f"{name}: {error}") from error
 
 
+class _Sketch(Stream):
+    """Gives layers zeros of the right shapes, up to as many numbers as a file has.
+
+    A description can ask for any size; this way none is made that the file does not fill.
+    """
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__(0)
+        object.__setattr__(self, "left", [numbers])  # the class is frozen
+
+    def at(self, call: int) -> Stream:
+        return self
+
+    def _zeros(self, shape: Any) -> NDArray[Any]:
+        lengths = shape if isinstance(shape, tuple | list) else (shape,)
+        self.left[0] -= math.prod(lengths)  # type: ignore[attr-defined]
+        if self.left[0] < 0:  # type: ignore[attr-defined]
+            raise CheckpointError("its description asks for more parameters than it has")
+        return np.zeros(shape)
+
+    def full(self, shape: Any, value: float) -> NDArray[Any]:
+        return self._zeros(shape)
+
+    def uniform(self, shape: Any, low: Any = 0.0, high: Any = 1.0, like: Any = None) -> Any:
+        return self._zeros(shape)
+
+    def normal(self, shape: Any, mean: Any = 0.0, std: Any = 1.0, like: Any = None) -> Any:
+        return self._zeros(shape)
+
+
 def _build(
-    model: dict[str, Any] | None, device: str | None, backend: str | Backend | None
+    content: dict[str, Any], tensors: Tensors, device: str | None, backend: str | Backend | None
 ) -> Network:
-    if model is None:
+    """Make the network of a file around the tensors, so that nothing is drawn."""
+    if content["model"] is None:
         raise CheckpointError(
             "its network is of a class of its own: make one, and give it to load as network=..."
         )
-    return build(model, device, backend)
+
+    def fill(layers: list[Layer]) -> None:
+        sketch = _Sketch(sum(tensor.size for tensor in tensors.values()))
+        for index, outer in enumerate(layers):
+            for key, layer in find_layers(str(index), outer):
+                layer.build(sketch)
+                for kept in (layer.params, layer.buffers):
+                    for name, value in kept.items():
+                        kept[name] = _fitting(f"{key}.{name}", np.shape(value), tensors)
+
+    return build(content["model"], device, backend, fill=fill)
 
 
-def _grow(network: Network, labels: _Labels, tensors: Tensors) -> None:
+def _fitting(key: str, shape: tuple[int, ...], tensors: Tensors) -> NDArray[Any]:
+    """Return the tensor of a parameter, which has its shape."""
+    if key not in tensors:
+        raise CheckpointError(f"it has no tensor {key}, which the network needs")
+    if tensors[key].shape != shape:
+        raise CheckpointError(
+            f"tensor {key} has shape {tensors[key].shape}, the network's has {shape}"
+        )
+    return tensors[key]
+
+
+def _grow(network: Network, labels: Labels, tensors: Tensors) -> None:
     """Give layers of a user's own the parameters that they make in their first forward pass."""
     parameters = network.parameters
     present = {part.key for part in (*parameters.values.parts, *parameters.buffers.parts)}
@@ -125,33 +184,18 @@ def _grow(network: Network, labels: _Labels, tensors: Tensors) -> None:
         kept[name] = tensors[key]
 
 
-def _fill(network: Network, labels: _Labels, tensors: Tensors, dtype: str) -> None:
-    """Put the tensors into a network, after they have all been found to fit."""
-    backend, parameters = network.backend, network.parameters
+def check_fit(network: Network, labels: Labels, tensors: Tensors, dtype: str) -> Tensors:
+    """Return the parameters and buffers of a file, after they have all been found to fit."""
+    parameters = network.parameters
     vectors = {"parameter": parameters.values, "buffer": parameters.buffers}
     parts = {part.key: (k, part) for k, vector in vectors.items() for part in vector.parts}
-    held = {key for key, label in labels.items() if label["kind"] != "standardization"}
-    for key in sorted(held ^ parts.keys()):
-        raise CheckpointError(
-            f"it has no tensor {key}, which the network needs"
-            if key in parts
-            else f"it has a tensor {key}, which the network does not have"
-        )
+    held = {key: tensors[key] for key, label in labels.items() if label["kind"] in vectors}
+    for key in sorted(held.keys() - parts.keys()):
+        raise CheckpointError(f"it has a tensor {key}, which the network does not have")
     for key, (kind, part) in parts.items():
+        tensor = _fitting(key, part.shape, held)
         if labels[key]["kind"] != kind:
             raise CheckpointError(f"tensor {key} is a {labels[key]['kind']}, expected a {kind}")
-        if tensors[key].shape != part.shape:
-            raise CheckpointError(
-                f"tensor {key} has shape {tensors[key].shape}, the network's has {part.shape}"
-            )
-        if tensors[key].dtype.name != dtype:
-            raise CheckpointError(f"tensor {key} is {tensors[key].dtype}, the network is {dtype}")
-    arrays = []
-    with backend.scope():
-        for vector in vectors.values():
-            host = np.empty(vector.parts[-1].stop if vector.parts else 0, dtype=dtype)
-            for part in vector.parts:
-                host[part.start : part.stop] = tensors[part.key].reshape(-1)
-            arrays.append(backend.asarray(host, dtype=backend.float_dtype))
-        for vector, array in zip(vectors.values(), arrays, strict=True):
-            vector.array = array
+        if tensor.dtype.name != dtype:
+            raise CheckpointError(f"tensor {key} is {tensor.dtype}, the network is {dtype}")
+    return held

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
+from .._standard import Array
 from .._version import __version__
 from ..data.standardization import Standardization
 from ..description import describe
 from ..errors import ConfigurationError
 from ..network import Network
 from ..sequential import Sequential
-from ._files import write_file
-from ._format import Path, Tensors, encode, label
+from ._container import Path
+from ._format import encode
 
-__all__ = ["save"]
+__all__ = ["save", "write"]
 
 
 def save(
@@ -51,7 +50,7 @@ def save(
         If something cannot be written: a layer of a class that is not registered, an argument of
         a wrong kind.
     CheckpointError
-        If the file cannot be written, or the package safetensors is missing.
+        If the file cannot be written.
 
     Examples
     --------
@@ -64,43 +63,74 @@ def save(
     >>> bool((again.eval([[1.0, 2.0]]) == net.eval([[1.0, 2.0]])).all())
     True
     """
+    write(
+        network,
+        path,
+        {
+            "standardization": standardization,
+            "target_standardization": target_standardization,
+            "class_names": class_names,
+            "extra": extra,
+        },
+    )
+
+
+def write(
+    network: Network,
+    path: Path,
+    model: Mapping[str, Any],
+    training: dict[str, Any] | None = None,
+    arrays: Mapping[str, tuple[str, Array]] | None = None,
+) -> None:
+    """Write a model file, or a checkpoint: a model file that also has a training in it.
+
+    Parameters
+    ----------
+    network, path
+        As for `save`.
+    model : dict
+        The other arguments of `save`, by their names.
+    training : dict, optional
+        What JSON can hold of the training.
+    arrays : dict of str to (str, array)
+        Kinds and numbers of the training's own tensors.
+    """
     tensors, kinds = _gather(network)
-    for name, scaling in (
-        ("standardization", standardization),
-        ("target_standardization", target_standardization),
-    ):
+    for name in ("standardization", "target_standardization"):
+        scaling = model.get(name)
         if scaling is None:
             continue
         if not isinstance(scaling, Standardization):
             raise ConfigurationError(f"{name}: expected a Standardization, got {scaling!r}")
         for key, value in scaling.state().items():
             tensors[f"{name}/{key}"], kinds[f"{name}/{key}"] = value, "standardization"
+    for key, (kind, array) in (arrays or {}).items():
+        tensors[key], kinds[key] = array, kind
+    extra = model.get("extra")
     content = {
         "model": describe(network) if type(network) is Sequential else None,
         "seed": network.seed,
         "steps": network.steps,
         "epochs": network.epochs,
         "total_steps": network.total_steps,
-        "class_names": _checked_names(class_names),
+        "class_names": _checked_names(model.get("class_names")),
         "extra": _checked_extra({} if extra is None else extra),
-        "tensors": {key: label(kinds[key], array) for key, array in tensors.items()},
+        "training": training,
         "xpnn_version": __version__,
     }
-    write_file(path, encode(path, content, tensors))
+    encode(path, content, tensors, kinds)
 
 
-def _gather(network: Network) -> tuple[Tensors, dict[str, str]]:
-    """Return parameters and buffers on the host, and which of the two each is, by their keys."""
-    tensors: Tensors = {}
+def _gather(network: Network) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return parameters and buffers where they are, and which of the two each is."""
+    tensors: dict[str, Array] = {}
     kinds: dict[str, str] = {}
     parameters = network.parameters
     for kind, vector in (("parameter", parameters.values), ("buffer", parameters.buffers)):
         for key, value in vector.named().items():
             if key in tensors:
                 raise ConfigurationError(f"{key} is a parameter and a buffer: rename one of them")
-            # In C order: safetensors takes no notice of strides.
-            tensors[key] = np.asarray(network.backend.to_host(value), order="C")
-            kinds[key] = kind
+            tensors[key], kinds[key] = value, kind
     return tensors, kinds
 
 

@@ -17,7 +17,6 @@ from ..errors import XpnnError
 _PACKAGES = {
     "numba": "fast",
     "scikit-learn": "cli",
-    "safetensors": "cli",
     "tqdm": "cli",
     "matplotlib": "plots",
     "pooch": "download",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,6 @@ def train(arguments: argparse.Namespace) -> int:
     XpnnError
         Before anything is written, if the configuration, the data or the device cannot be used.
     """
-    if find_spec("safetensors") is None:  # better now than after the training
-        raise ConfigurationError("model files need safetensors: pip install 'xpnn[cli]'")
     configuration = resolve(arguments)
     model_table, training = configuration["model"], configuration["training"]
     backend = open_backend(
