@@ -16,6 +16,7 @@ LIBRARIES = {"numpy", "cupy", "cupyx", "dpnp", "jax", "numba", "torch", "array_a
 #: Rooms that know the array API standard and no one library.
 MATHEMATICS = [
     "_standard",
+    "augmentation",
     "initializers",
     "layers",
     "losses",

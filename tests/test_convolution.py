@@ -73,7 +73,7 @@ def test_initial_weights_of_a_transposed_convolution_are_scaled_by_its_inputs():
 
 
 def test_channels_that_come_last_get_a_hint():
-    expected = r"of shape \(N, 3, H, W\), channels first and not last, got \(8, 32, 32, 3\)$"
+    expected = r"of shape \(N, 3, H, W\), channels first and not last, got \(8, 32, 32, 3\): give"
     with pytest.raises(ShapeError, match=expected):
         layers.Conv2d(3, 4, 3).forward(np.zeros((8, 32, 32, 3)))
 

@@ -396,6 +396,25 @@ def test_targets_of_every_kind():
     assert_close(fused.train(x, labels, weight)[1], plain.train(x, labels, weight)[1], "float32")
 
 
+@each_dtype
+def test_labels_of_sequences(dtype):
+    """The loss of each step, (N, T, K) and (N, T), by the same kernel."""
+    rng = np.random.default_rng(8)
+    x, labels = rng.standard_normal((6, 5, 3)), rng.integers(0, 4, (6, 5))
+    fused, plain = pair(lambda: [L.Linear(3, 4)], dtype=dtype)
+    for _ in range(3):
+        for net in (fused, plain):
+            net.found = net.train(x, labels)
+        assert_close(fused.found[1], plain.found[1], dtype)
+        assert fused.found[0].shape == (6, 5, 4)
+        assert fused.loss.weight_sum == plain.loss.weight_sum == 30.0
+    assert_same_state(fused, plain, dtype)
+    assert "fused by Numba" in str(xpnn.fusion.plan(fused))
+    labels[4, 2] = 4
+    with pytest.raises(xpnn.DataError, match="got 4 in row 4, step 2"):
+        fused.train(x, labels)
+
+
 @pytest.mark.parametrize("first", [lambda: L.Linear(4, 3), lambda: L.BatchNorm(4), L.Tanh])
 def test_inputs_of_every_kind(first):
     rng = np.random.default_rng(7)

@@ -447,8 +447,9 @@ def test_the_base_class_leaves_the_work_to_others() -> None:
         ((4, 3), (5,), r"expected targets of shape \(4,\) or \(4, 3\), got \(5,\)"),
         ((4, 3), (4, 2), r"expected targets of shape \(4,\) or \(4, 3\), got \(4, 2\)"),
         ((4, 3), (4, 3, 1), r"got \(4, 3, 1\)"),
-        ((4,), (4,), r"expected an output of shape \(N, K\), got \(4,\)"),
-        ((4, 3, 2), (4,), r"expected an output of shape \(N, K\), got \(4, 3, 2\)"),
+        ((4,), (4,), r"expected an output of shape \(N, K\) or \(N, T, K\), got \(4,\)"),
+        ((4, 3, 2), (4,), r"expected targets of shape \(4, 3\) or \(4, 3, 2\), got \(4,\)"),
+        ((4, 3, 2, 2), (4,), r"expected an output of shape .*, got \(4, 3, 2, 2\)"),
         ((4, 1), (4,), "for one column use BinaryCrossEntropy"),
     ],
 )
@@ -635,3 +636,45 @@ def test_prepare_refuses_what_is_no_number(loss: Loss, target: np.ndarray) -> No
     message = f"^{type(loss).__name__}: expected targets that are real numbers, got "
     with pytest.raises(DataError, match=message):
         loss.prepare(target, (None, 2))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"class_weight": (0.5, 1.0, 2.0)}, {"label_smoothing": 0.1}, {"ignore_index": 1}],
+    ids=["plain", "weights", "smoothing", "ignored"],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_steps_of_sequences_are_samples(
+    backend_float64: Any, settings: dict[str, Any], weighted: bool, kind: str
+) -> None:
+    """(N, T, K) gives what (N T, K) gives, with the weight of a sequence at each of its steps."""
+    backend = backend_float64
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4, 5, 3))
+    target = rng.integers(0, 3, (4, 5))
+    if kind == "probabilities":
+        target = rng.dirichlet([1.0, 1.0, 1.0], (4, 5))
+    weight = np.asarray([1.0, 0.0, 0.5, 2.0])
+    whole, rows = SoftmaxCrossEntropy(**settings), SoftmaxCrossEntropy(**settings)
+    prepared = whole.prepare(target, (4, 5, 3))
+    assert prepared.shape == target.shape
+    given = [backend.asarray(weight)] if weighted else []
+    repeated = [backend.asarray(np.repeat(weight, 5))] if weighted else []
+    loss = whole.forward(backend.asarray(logits), backend.asarray(prepared), *given)
+    expected = rows.forward(
+        backend.asarray(logits.reshape(20, 3)),
+        backend.asarray(target.reshape(20, *target.shape[2:])),
+        *repeated,
+    )
+    assert float(loss) == float(expected)
+    assert float(whole.weight_sum) == float(rows.weight_sum)
+    gradient = backend.to_host(whole.backward())
+    np.testing.assert_array_equal(gradient, backend.to_host(rows.backward()).reshape(4, 5, 3))
+
+
+def test_wrong_label_of_a_sequence_is_found() -> None:
+    target = np.zeros((3, 4), dtype=int)
+    target[2, 1] = 7
+    with pytest.raises(DataError, match="from 0 to 6, got 7 in row 2, step 1"):
+        SoftmaxCrossEntropy().prepare(target, (3, 4, 7))

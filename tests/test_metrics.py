@@ -281,3 +281,25 @@ def test_the_base_class_leaves_the_work_to_others() -> None:
         Metric().batch(SCORES, LABELS)
     with pytest.raises(NotImplementedError, match="Metric does not define combine"):
         Metric().combine(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top2"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_of_sequences_are_samples(backend: Any, name: str, weighted: bool) -> None:
+    rng = np.random.default_rng(2)
+    output, target = rng.normal(size=(3, 5, 4)), rng.integers(0, 4, (3, 5))
+    weight = np.asarray([1.0, 0.5, 2.0])
+    metric = get(name)
+    found = metric.batch(
+        backend.asarray(output),
+        backend.asarray(target),
+        *([backend.asarray(weight)] if weighted else []),
+    )
+    expected = metric.batch(
+        backend.asarray(output.reshape(15, 4)),
+        backend.asarray(target.reshape(15)),
+        *([backend.asarray(np.repeat(weight, 5))] if weighted else []),
+    )
+    assert backend.to_host(found).tolist() == backend.to_host(expected).tolist()
+    with pytest.raises(ShapeError, match=r"expected targets of shape \(3, 5\), got \(3, 4\)"):
+        metric.batch(backend.asarray(output), backend.asarray(target[:, :4]))

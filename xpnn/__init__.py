@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _on_demand, data, initializers, layers, losses, metrics, optimizers, random, schedules
+from . import (
+    _on_demand,
+    augmentation,
+    data,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    random,
+    schedules,
+)
 from ._version import __version__
+from .augmentation import Augmentation, RandomCrop, RandomFlip, RandomShift
 from .backend import Backend, backend
 from .callbacks import Callback, CSVLog, EarlyStopping, Progress
 from .errors import (
@@ -118,6 +130,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Augmentation",
     "AvgPool2d",
     "Backend",
     "BackendError",
@@ -172,6 +185,9 @@ __all__ = [
     "PositionalEncoding",
     "Progress",
     "RMSprop",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomShift",
     "ReLU",
     "ReduceOnPlateau",
     "Regularization",
@@ -189,6 +205,7 @@ __all__ = [
     "TransformerBlock",
     "XpnnError",
     "__version__",
+    "augmentation",
     "backend",
     "check_gradients",
     "data",

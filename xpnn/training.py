@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._standard import Array
+from .augmentation import Augmenter, augmented
 from .backend import to_host
 from .callbacks import Callback, Progress, Run
 from .data.batches import (
@@ -43,6 +44,7 @@ def fit(
     validation: Any = None,
     callbacks: Sequence[Callback] = (),
     metrics: Sequence[str | Metric] = (),
+    augment: Augmenter | Sequence[Augmenter] = (),
     shuffle: bool = True,
     steps_per_epoch: int | None = None,
     check_finite: bool = True,
@@ -71,6 +73,9 @@ def fit(
         Such as `EarlyStopping`.
     metrics : sequence of str or Metric
         Such as "accuracy", also computed on the training batches as they pass.
+    augment : callable or sequence of callable
+        Random changes of the images that are trained with, such as `RandomFlip()`, applied in turn
+        on the device: see `xpnn.augmentation`. What is evaluated stays as it is.
     shuffle : bool
         Draw a new order of the rows for every epoch, from the network's seed: the same order on
         every device.
@@ -128,10 +133,13 @@ def fit(
     for index, callback in enumerate(listeners):
         if not isinstance(callback, Callback):
             raise ConfigurationError(f"callbacks[{index}]: expected a Callback, got {callback!r}")
+    augmenters = _augmenters(augment)
     if isinstance(validation, float):
         data, validation = _set_aside(network, data, validation, check_finite)
     order = Stream(network.seed) if shuffle else None
     batches = _batches(network, data, batch_size, check_finite, resident, order, steps_per_epoch)
+    if augmenters and isinstance(data, tuple):
+        _try_augmentation(network, data[0], augmenters)
     held_out = None
     if validation is not None:
         held_out = _batches(network, validation, batch_size, check_finite, resident)
@@ -144,7 +152,7 @@ def fit(
         network.total_steps = network.steps + epochs * batches.length
     network.reset_divergence()
     with network.backend.scope(), _interruptible(run):
-        _run(run, batches, held_out, chosen, listeners)
+        _run(run, batches, held_out, chosen, listeners, augmenters)
     return run.history
 
 
@@ -286,6 +294,26 @@ def _checked(network: Network, data: tuple[Any, ...], finite: bool) -> tuple[Any
     return x, prepared if isinstance(y, np.ndarray) else y, *weight
 
 
+def _augmenters(augment: Any) -> list[Augmenter]:
+    """Return what was given for `augment` as a list."""
+    found = list(augment) if isinstance(augment, list | tuple) else [augment]
+    for index, augmenter in enumerate(found):
+        if not callable(augmenter) or isinstance(augmenter, type):
+            place = "augment" if found == [augment] else f"augment[{index}]"
+            raise ConfigurationError(
+                f"{place}: expected an augmentation such as RandomFlip(), got {augmenter!r}"
+            )
+    return found
+
+
+def _try_augmentation(network: Network, x: Any, augmenters: list[Augmenter]) -> None:
+    """Change a sample as in the first step, so that what cannot be is noticed before it."""
+    with network.backend.scope():
+        images = network.prepare_input(x[:1])
+        images = augmented(augmenters, images, network.seed, network.steps)
+        network.output_shape(tuple(images.shape))
+
+
 def _on_host(array: Any) -> Any:
     return array if isinstance(array, np.ndarray) else to_host(array)
 
@@ -306,6 +334,7 @@ def _run(
     held_out: Batches | None,
     metrics: list[Metric],
     callbacks: list[Callback],
+    augmenters: list[Augmenter],
 ) -> None:
     network, history = run.network, run.history
     started: list[Callback] = []
@@ -316,7 +345,7 @@ def _run(
         for _ in range(run.epochs):
             begin, lr = time.perf_counter(), network.lr
             row: dict[str, Any] = {"epoch": network.epochs + 1}
-            row |= _train_epoch(run, batches, metrics, callbacks)
+            row |= _train_epoch(run, batches, metrics, callbacks, augmenters)
             if run.stopping():  # in mid-epoch
                 break
             if held_out is not None:
@@ -345,7 +374,11 @@ def _run(
 
 
 def _train_epoch(
-    run: Run, batches: Batches, metrics: list[Metric], callbacks: list[Callback]
+    run: Run,
+    batches: Batches,
+    metrics: list[Metric],
+    callbacks: list[Callback],
+    augmenters: list[Augmenter],
 ) -> dict[str, float]:
     network = run.network
     first_step = network.steps
@@ -353,6 +386,8 @@ def _train_epoch(
     for callback in callbacks:
         callback.on_epoch_begin(run)
     for x, y, sample_weight in batches.epoch(network.epochs):
+        if augmenters:
+            x = augmented(augmenters, network.prepare_input(x), network.seed, network.steps)
         output, loss = network.train(x, y, sample_weight)
         totals.add(loss, output, y, sample_weight)
         for callback in callbacks:

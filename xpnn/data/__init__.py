@@ -1,4 +1,4 @@
-"""Data on the host: loading it, checking it, cutting it in two, standardizing it.
+"""Data on the host: loading it, checking it, cutting it in two, laying it out, standardizing it.
 
 Everything here is NumPy. A network never sees these modules: it gets arrays. The readers are
 imported when they are first asked for, so that ``import xpnn`` stays quick.
@@ -24,29 +24,41 @@ from .splitting import split
 if TYPE_CHECKING:
     from .dataset import Dataset
     from .idx import read_idx
+    from .layouts import arrange
     from .loading import load, names
     from .standardization import Standardization
     from .tables import read_csv
+    from .text import CharacterText, Vocabulary, load_text, windows
 
 __all__ = [
+    "CharacterText",
     "Dataset",
     "Standardization",
+    "Vocabulary",
+    "arrange",
     "check_finite",
     "check_pair",
     "load",
+    "load_text",
     "names",
     "read_csv",
     "read_idx",
     "split",
+    "windows",
 ]
 
 _HOMES = {
+    "CharacterText": "text",
     "Dataset": "dataset",
     "Standardization": "standardization",
+    "Vocabulary": "text",
+    "arrange": "layouts",
     "load": "loading",
+    "load_text": "text",
     "names": "loading",
     "read_csv": "tables",
     "read_idx": "idx",
+    "windows": "text",
 }
 
 

@@ -85,4 +85,5 @@ def load_bundled(name: str, test_fraction: float, seed: int) -> Dataset:
         feature_names=tuple(map(str, bunch.feature_names)),
         description=f"{known.description} From scikit-learn.",
         standardization=known.standardization,
+        image_shape=(8, 8) if name == "digits" else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigurationError, DataError, ShapeError
 from .checks import check_pair
+from .layouts import arrange
 from .standardization import PER
 
 __all__ = ["Dataset"]
@@ -40,6 +41,8 @@ class Dataset:
         For a reader: what it is and where it comes from.
     standardization : {"feature", "set"}
         The way to standardize that suits it: the `per` of `Standardization`.
+    image_shape : tuple of int or None
+        Shape of a sample for images that are stored as rows.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     description: str = ""
     standardization: str = "feature"
+    image_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -103,6 +107,34 @@ class Dataset:
     def class_count(self) -> int:
         """Number of classes, K; 0 for a regression."""
         return 0 if self.class_names is None else len(self.class_names)
+
+    def arranged(self, layout: str) -> Dataset:
+        """Return the data set with samples laid out for a network.
+
+        Parameters
+        ----------
+        layout : {"flat", "images", "sequences"}
+            See `arrange`.
+
+        Raises
+        ------
+        ConfigurationError
+            For an unknown layout.
+        ShapeError
+            If the samples cannot have it.
+
+        Examples
+        --------
+        >>> from xpnn.data import load
+        >>> load("digits").arranged("images")
+        <Dataset digits: 1438 + 359 samples of shape (1, 8, 8), 10 classes>
+        """
+        x_train, x_test = (
+            arrange(x, layout, self.image_shape) for x in (self.x_train, self.x_test)
+        )
+        same = x_train.shape == self.x_train.shape
+        names = self.feature_names if same else None
+        return replace(self, x_train=x_train, x_test=x_test, feature_names=names)
 
     def _check_labels(self) -> None:
         if not self.class_names:

@@ -10,6 +10,7 @@ from ..errors import ConfigurationError, DataError, unknown
 from ._bundled import BUNDLED, load_bundled
 from ._targets import check_task
 from .dataset import Dataset
+from .layouts import check_layout
 
 __all__ = ["load", "names"]
 
@@ -41,6 +42,7 @@ def load(
     seed: int = 0,
     task: str | None = None,
     header: bool | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """Load a data set by its name, or a user's own from a file or a folder.
 
@@ -95,11 +97,14 @@ def load(
         if at most 100 are distinct, and at most half as many as rows; floats are quantities.
     header : bool, optional
         Whether a CSV file's first row has names; see `read_csv`.
+    layout : {"flat", "images", "sequences"}, optional
+        The axes that a network wants, such as (N, C, H, W) for `Conv2d`; see `arrange`. By default
+        samples stay as they are stored.
 
     Returns
     -------
     Dataset
-        Samples as they are stored. Labels are 0 to K - 1 in the order of the values that
+        Samples in their own unit and dtype. Labels are 0 to K - 1 in the order of the values that
         they had, which are the class names.
 
     Raises
@@ -110,13 +115,33 @@ def load(
     DataError
         If data or a package is missing (the message says what to install, or which files to
         put where), or data is malformed.
+    ShapeError
+        If the samples cannot have the layout.
 
     Examples
     --------
     >>> from xpnn.data import load
     >>> load("iris")
     <Dataset iris: 120 + 30 samples of shape (4,), 3 classes>
+    >>> load("digits", layout="images")
+    <Dataset digits: 1438 + 359 samples of shape (1, 8, 8), 10 classes>
     """
+    if layout is None:
+        return _load(name_or_path, data_dir, target, test_fraction, seed, task, header)
+    check_layout(layout)
+    dataset = _load(name_or_path, data_dir, target, test_fraction, seed, task, header)
+    return dataset.arranged(layout)
+
+
+def _load(
+    name_or_path: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    target: str | int | None,
+    test_fraction: float,
+    seed: int,
+    task: str | None,
+    header: bool | None,
+) -> Dataset:
     check_task(task)
     if not 0.0 < test_fraction < 1.0:
         raise ConfigurationError(f"test_fraction={test_fraction}; expected 0 < test_fraction < 1")

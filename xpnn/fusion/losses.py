@@ -48,19 +48,20 @@ class FusedLoss:
         loss = self._loss
         if sample_weight is not None or output.dtype != self._dtype or not _is_basic(loss):
             return None
-        if type(target) is not np.ndarray or target.dtype != np.int64 or target.ndim != 1:
+        axes = output.ndim - 1  # of labels: (N,), or (N, T) for the steps of sequences
+        if type(target) is not np.ndarray or target.dtype != np.int64 or target.ndim != axes:
             target = network.prepare_target(target, output.shape)
-        if output.ndim != 2 or output.shape[1] < 2 or target.shape != output.shape[:1]:
+        if axes not in (1, 2) or output.shape[-1] < 2 or target.shape != output.shape[:-1]:
             return None  # probabilities, or what the loss will complain of
         if not (target.flags.c_contiguous and target.flags.aligned):
             target = np.array(target)
-        logits = as_rows(output, output.shape[1], self._dtype)
+        logits = as_rows(output, output.shape[-1], self._dtype)
         gradient = np.empty(logits.shape, self._dtype)
-        value, bad = self._kernel[self._name](logits, target, gradient)
+        value, bad = self._kernel[self._name](logits, target.reshape(-1), gradient)
         if bad:
             loss.prepare(target, output.shape)  # raises
-        loss.weight_sum = float(output.shape[0])
-        return self._dtype.type(value), gradient
+        loss.weight_sum = float(logits.shape[0])
+        return self._dtype.type(value), gradient.reshape(output.shape)
 
 
 def make_loss(loss: Loss, dtype: str, lack: str | None) -> tuple[FusedLoss | None, str]:

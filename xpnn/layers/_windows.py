@@ -70,17 +70,20 @@ def expect_channels(owner: str, channels: int | None, shape: Sizes, axes: int) -
     Traceback (most recent call last):
         ...
     xpnn.errors.ShapeError: Conv2d: expected input of shape (N, 3, H, W), channels first and not \
-last, got (8, 32, 32, 3)
+last, got (8, 32, 32, 3): give numpy.moveaxis(input, -1, 1)
     """
     if len(shape) == 2 + axes and channels in (None, shape[1]):
         return
     names = ", ".join(_NAMES[axes])
     wanted = "C" if channels is None else channels
-    hint = ""
+    order = remedy = ""
     if len(shape) == 2 + axes and shape[-1] == channels:
-        hint = ", channels first and not last"
+        order, remedy = ", channels first and not last", ": give numpy.moveaxis(input, -1, 1)"
+    elif len(shape) == 1 + axes and channels in (None, 1):
+        remedy = ": give input[:, None], with an axis for the channel"
     raise ShapeError(
-        f"{owner}: expected input of shape (N, {wanted}, {names}){hint}, got {tuple(shape)}"
+        f"{owner}: expected input of shape (N, {wanted}, {names}){order}, "
+        f"got {tuple(shape)}{remedy}"
     )
 
 

@@ -43,8 +43,10 @@ class SoftmaxCrossEntropy(Loss):
     labels alone. The log-sum-exp form is used: no logit overflows.
 
     `forward` takes logits (N, K), K >= 2, floating-point, and labels (N,) or (N, 1), of any dtype,
-    or probabilities (N, K). It does not look at labels: one that is no whole number from 0 to
-    K - 1 makes the loss NaN. `prepare` raises for it.
+    or probabilities (N, K). With logits of sequences, (N, T, K), and labels (N, T) or probabilities
+    (N, T, K), each step is a sample in these formulas, and has the weight of its sequence. It does
+    not look at labels: one that is no whole number from 0 to K - 1 makes the loss NaN.
+    `prepare` raises for it.
 
     Parameters
     ----------
@@ -113,9 +115,9 @@ class SoftmaxCrossEntropy(Loss):
 
         Parameters
         ----------
-        input : array, (N, K), floating-point
+        input : array, (N, K) or (N, T, K), floating-point
             Logits.
-        target : array, (N,) or (N, 1) or (N, K)
+        target : array, (N,) or (N, 1) or (N, K); (N, T) or (N, T, K)
             Labels, or probabilities.
         sample_weight : array, (N,), optional
             How much each sample counts, >= 0.
@@ -131,12 +133,17 @@ class SoftmaxCrossEntropy(Loss):
         labelled = self._check_shapes(tuple(input.shape), tuple(target.shape))
         if sample_weight is not None:
             sample_weight = checked_weight(type(self).__name__, input, sample_weight)
+        shape = tuple(input.shape)
+        if len(shape) == 3:
+            input, target = (xp.reshape(a, (-1, *a.shape[2:])) for a in (input, target))
+            if sample_weight is not None:
+                sample_weight = xp.repeat(sample_weight, shape[1])
         logits = input - xp.max(input, axis=1, keepdims=True)
         # The exponentials become the gradient: backward scales them in place.
         exponential = xp.exp(logits)
         total = xp.sum(exponential, axis=1, keepdims=True)
         log_total = xp.log(total)[:, 0]
-        self.cache = {"exponential": exponential}
+        self.cache = {"exponential": exponential, "shape": shape}
         if not labelled:
             goal = self._spread_probabilities(input, target, sample_weight)
         else:
@@ -165,45 +172,51 @@ class SoftmaxCrossEntropy(Loss):
             gradient -= _spread(self.saved("labels"), self.saved("weight"), gradient.shape[1])
         else:
             gradient -= self.saved("goal")
-        return gradient
+        return array_namespace(gradient).reshape(gradient, self.saved("shape"))
 
     def prepare(self, target: Any, output_shape: tuple[int | None, ...] | None) -> Any:
         """Check labels or probabilities on the host; see `Loss.prepare`.
 
-        Labels are returned as int64, (N,); probabilities as they are, floating-point.
+        Labels are returned as int64, (N,) or (N, T); probabilities as they are, floating-point.
         """
         owner = type(self).__name__
         check_real(owner, target)
         classes = None
         if target.ndim == 0:
             raise ShapeError(f"{owner}: expected a target for each sample, got a single number")
-        if target.ndim > 2:
+        if target.ndim > 3 or (target.ndim == 3 and target.shape[2] < 2):
             raise ShapeError(
-                f"{owner}: expected targets of shape (N,) or (N, K), got {target.shape}"
+                f"{owner}: expected targets of shape (N,), (N, K), (N, T) or (N, T, K), "
+                f"got {target.shape}"
             )
+        labelled = target.ndim == 1 or target.shape[1:] == (1,)
         if output_shape is not None:
-            self._check_shapes((target.shape[0], *output_shape[1:]), target.shape)
-            classes = output_shape[1]
-        if target.ndim == 1 or target.shape[1:] == (1,):
-            return checked_labels(owner, target, classes, self.ignore_index)
+            labelled = self._check_shapes((target.shape[0], *output_shape[1:]), target.shape)
+            classes = output_shape[-1]
+        if labelled:
+            labels = checked_labels(owner, target, classes, self.ignore_index)
+            sequences = output_shape is not None and len(output_shape) == 3
+            return labels.reshape(target.shape) if sequences else labels
         if not target.shape[0]:
             return target
-        total = target.sum(axis=1, keepdims=True, dtype="float64")
-        bad = (target < 0) | ~(abs(total - 1) <= _SUM_TOLERANCE)
+        total = target.sum(axis=-1, keepdims=True, dtype="float64")
+        bad = ((target < 0) | ~(abs(total - 1) <= _SUM_TOLERANCE)).any(axis=-1)
         if bad.any():
-            row = int(bad.any(axis=1).argmax())
+            row = int(bad.argmax())
             raise DataError(
                 f"{owner}: expected probabilities >= 0 that sum to 1, "
-                f"got {target[row].tolist()} in row {row}"
+                f"got {target.reshape(-1, target.shape[-1])[row].tolist()} in row {row}"
             )
         return target if target.dtype.kind == "f" else target.astype("float64")
 
     def _check_shapes(self, output: tuple[int | None, ...], target: tuple[int, ...]) -> bool:
         """Check that shapes and class weights fit; tell labels from probabilities."""
         owner = type(self).__name__
-        if len(output) != 2:
-            raise ShapeError(f"{owner}: expected an output of shape (N, K), got {output}")
-        samples, classes = output
+        if len(output) not in (2, 3):
+            raise ShapeError(
+                f"{owner}: expected an output of shape (N, K) or (N, T, K), got {output}"
+            )
+        samples, *steps, classes = output
         if classes is not None and classes < 2:
             raise ShapeError(
                 f"{owner}: expected an output of at least 2 classes, got shape {output}; "
@@ -213,13 +226,12 @@ class SoftmaxCrossEntropy(Loss):
             raise ConfigurationError(
                 f"{owner}: expected {classes} class weights, got {len(self.class_weight)}"
             )
-        if target in ((samples,), (samples, 1)):
+        labels = (samples, *steps)
+        if target == labels or (not steps and target == (samples, 1)):
             return True
         if target == output:
             return False
-        raise ShapeError(
-            f"{owner}: expected targets of shape ({samples},) or {output}, got {target}"
-        )
+        raise ShapeError(f"{owner}: expected targets of shape {labels} or {output}, got {target}")
 
     def _weigh_labels(
         self, input: Array, target: Array, sample_weight: Array | None

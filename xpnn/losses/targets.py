@@ -170,7 +170,7 @@ def checked_labels(owner: str, target: Any, classes: int | None, ignore_index: i
     ----------
     owner : str
         Who asks, for the message.
-    target : numpy.ndarray, (N,) or (N, 1)
+    target : numpy.ndarray, (N,), (N, 1) or (N, T)
         Real numbers.
     classes : int or None
         How many classes there are, if that is known.
@@ -179,7 +179,7 @@ def checked_labels(owner: str, target: Any, classes: int | None, ignore_index: i
 
     Returns
     -------
-    numpy.ndarray, (N,), int64
+    numpy.ndarray, (N,) or (N T,), int64
         The labels.
 
     Raises
@@ -199,10 +199,13 @@ def checked_labels(owner: str, target: Any, classes: int | None, ignore_index: i
         good |= labels == ignore_index
     if not good.all():
         row = int(good.argmin())
+        place = f"row {row}"
+        if target.ndim == 2 and target.shape[1] > 1:
+            place = f"row {row // target.shape[1]}, step {row % target.shape[1]}"
         largest = "" if classes is None else f" to {classes - 1}"
         raise DataError(
             f"{owner}: expected labels that are whole numbers from 0{largest}, "
-            f"got {labels[row]} in row {row}"
+            f"got {labels[row]} in {place}"
         )
     return labels.astype(xp.int64)
 

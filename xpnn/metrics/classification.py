@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .._standard import Array, arange, array_namespace
 from ..errors import ConfigurationError, ShapeError
-from ..losses.targets import aligned_target, checked_index, class_labels
-from .metric import Mean
+from ..losses.targets import aligned_target, checked_index, checked_weight, class_labels
+from .metric import Mean, check_output
 
 __all__ = ["Accuracy", "TopK"]
 
@@ -15,6 +15,25 @@ class _Hits(Mean):
 
     def __init__(self, ignore_index: int | None = None) -> None:
         self.ignore_index = checked_index(type(self).__name__, ignore_index)
+
+    def batch(self, output: Array, target: Array, sample_weight: Array | None = None) -> Array:
+        """Return the weighted sum of the hits, and that of the weights; see `Metric.batch`.
+
+        Each step of sequences, outputs (N, T, K), is a sample with the weight of its sequence.
+        """
+        if output.ndim == 3 and target.ndim > 1:
+            xp, owner = array_namespace(output), type(self).__name__
+            check_output(owner, output)
+            if target.shape[:2] != output.shape[:2]:
+                raise ShapeError(
+                    f"{owner}: expected targets of shape {tuple(output.shape[:2])}, "
+                    f"got {tuple(target.shape)}"
+                )
+            if sample_weight is not None:
+                weight = checked_weight(owner, output, sample_weight)
+                sample_weight = xp.repeat(weight, output.shape[1])
+            output, target = (xp.reshape(a, (-1, *a.shape[2:])) for a in (output, target))
+        return super().batch(output, target, sample_weight)
 
     def labels(self, output: Array, target: Array) -> tuple[Array, Array, Array | None]:
         """Return labels of K >= 2 classes, which are valid, and which count if not all."""
