@@ -1055,6 +1055,7 @@ def test_info(capsys, monkeypatch):
             assert " no: back end" in found[name]
             assert "pip install" in found[name]
     assert re.search(r"\d", found["numba"])
+    assert re.search(r"thread", lines[lines.index("threads") + 1])
 
 
 def test_info_of_a_broken_library(capsys, monkeypatch):

@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 
 from tolerances import assert_close
 from xpnn._standard import erf
-from xpnn.kernels.numba import activations, cross_entropy, lanes, optimizers
+from xpnn.kernels.numba import activations, cross_entropy, inspection, lanes
 from xpnn.kernels.numba._compile import Kernel
 from xpnn.random import Stream
 
@@ -30,9 +30,9 @@ def apply(name: str, x: np.ndarray[Any, Any], setting: float = 0.0) -> tuple[Any
     zeros, ones = np.zeros(width, dtype), np.ones(width, dtype)
     output, slope = np.empty((1, width), dtype), np.empty((1, width), dtype)
     arguments = (x[None, :], zeros, ones, zeros, np.zeros((1, width), np.uint16), 0, 1.0, setting)
-    activations.FORWARD_WITH_SLOPE[name][dtype](*arguments, output, slope)
+    activations.FORWARD_WITH_SLOPE[name][dtype](*arguments, output, slope, 1)
     plain = np.empty_like(output)
-    activations.FORWARD[name][dtype](*arguments, plain)
+    activations.FORWARD[name][dtype](*arguments, plain, 1)
     assert_close(plain, output, dtype)
     return output[0], slope[0]
 
@@ -106,7 +106,7 @@ def test_gelu_agrees_with_the_layers_error_function(dtype):
 @pytest.mark.parametrize("stream", [(0, 0, 0), (7, 2, 3), (2**64 - 1, 2**63, 2**64 - 1)])
 def test_lanes_are_those_of_the_stream(stream, count):
     words = np.zeros(count, np.uint64)
-    lanes.fill["float32"](np.asarray(stream, np.uint64), words)
+    lanes.fill["float32"](np.asarray(stream, np.uint64), words, 1)
     np.testing.assert_array_equal(words, Stream(*stream).words(count))
     np.testing.assert_array_equal(words.view(np.uint16), Stream(*stream).bits(4 * count))
 
@@ -118,7 +118,7 @@ def test_cross_entropy(dtype):
         logits = (30.0 * rng.standard_normal((rows, classes))).astype(dtype)
         labels = rng.integers(0, classes, rows)
         gradient = np.empty_like(logits)
-        loss, bad = cross_entropy.labels[dtype](logits, labels, gradient)
+        loss, bad = cross_entropy.labels[dtype](logits, labels, gradient, np.empty(rows), 1)
         wide = logits.astype(np.longdouble)
         wide -= wide.max(axis=1, keepdims=True)
         probability = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
@@ -134,14 +134,16 @@ def test_cross_entropy_of_special_logits():
 
     def loss(*logits: float) -> float:
         row = np.asarray([logits])
-        return float(cross_entropy.labels["float64"](row, labels, np.empty_like(row))[0])
+        kernel = cross_entropy.labels["float64"]
+        return float(kernel(row, labels, np.empty_like(row), np.empty(1), 1)[0])
 
     assert loss(0.0, -math.inf) == 0.0
     assert loss(-math.inf, 0.0) == math.inf
     assert math.isnan(loss(0.0, math.nan))
     assert math.isnan(loss(math.inf, 0.0))
     row = np.zeros((2, 3))
-    _, bad = cross_entropy.labels["float64"](row, np.asarray([3, -1]), np.empty_like(row))
+    target, gradient = np.asarray([3, -1]), np.empty_like(row)
+    _, bad = cross_entropy.labels["float64"](row, target, gradient, np.empty(2), 1)
     assert bad == 2
 
 
@@ -151,25 +153,25 @@ def test_inspection(dtype):
     values, grads = rng.standard_normal((2, 10_001)).astype(dtype)
     ends, l1, l2 = np.asarray([6_000, 6_000, 10_001]), np.asarray([0.5, 9.0, 0.0]), np.zeros(3)
     l2[0] = 0.25
-    inspect = optimizers.inspect[dtype]
-    penalty, witness, squares = inspect(values, grads, ends, l1, l2, 1.5)
+    inspect = inspection.inspect[dtype]
+    penalty, witness, squares = inspect(values, grads, ends, l1, l2, 1.5, 1)
     part = values[:6_000].astype(np.float64)
     total = grads.astype(np.float64)
     total[:6_000] += 0.5 * part + 0.5 * np.sign(part)
     assert_close(penalty, 0.5 * np.abs(part).sum() + 0.25 * (part**2).sum(), dtype)
     assert_close(witness, total.sum(), dtype, 200)
     assert_close(squares, (np.clip(total, -1.5, 1.5) ** 2).sum(), dtype)
-    assert inspect(values, grads, ends, l1, l2, 1.5) == (penalty, witness, squares)
+    assert inspect(values, grads, ends, l1, l2, 1.5, 1) == (penalty, witness, squares)
     for bad in (math.nan, math.inf, -math.inf):
         for place in (0, 3_000, 10_000):
             spoiled = grads.copy()
             spoiled[place] = bad
-            assert not math.isfinite(inspect(values, spoiled, ends, l1, l2, math.inf)[1])
+            assert not math.isfinite(inspect(values, spoiled, ends, l1, l2, math.inf, 1)[1])
 
 
 def test_another_type_is_refused():
     with pytest.raises(TypeError):
-        lanes.fill["float32"](np.zeros(3), np.zeros(8, np.uint64))
+        lanes.fill["float32"](np.zeros(3), np.zeros(8, np.uint64), 1)
 
 
 # ------------------------------------------------------------------ the cache
@@ -178,7 +180,7 @@ PROGRAM = """
 import numpy as np
 from xpnn.kernels.numba import lanes
 words = np.zeros(8, np.uint64)
-lanes.fill["float32"](np.zeros(3, np.uint64), words)
+lanes.fill["float32"](np.zeros(3, np.uint64), words, 1)
 print(hex(words[0]))
 """
 

@@ -38,6 +38,9 @@ def info(arguments: argparse.Namespace) -> int:
             print(f"  {name:<17} {_describe(name)}", flush=True)
     finally:
         os.environ.update(hidden)
+    from ..fusion import threads  # what it is about is loaded with it
+
+    print(f"\nthreads\n  {threads.describe()}")
     print("\npackages")
     for name, extra in _PACKAGES.items():
         try:

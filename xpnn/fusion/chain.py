@@ -12,11 +12,14 @@ from ..kernels.numba import activations, batchnorm, lanes, layernorm
 from ..layers import ELU, BatchNorm, Dropout, LayerNorm, LeakyReLU, Linear
 from ..layers.layer import Layer
 from ..random import drop_threshold, keep_scale
+from .products import multiply
 from .steps import Scratch, Step, as_rows
 
 __all__ = ["ChainStep"]
 
 _LANES_A_WORD = 4
+#: What takes this many times as long as a pass over as many numbers.
+_COSTLY = 4
 
 
 class ChainStep(Step):
@@ -60,21 +63,22 @@ class ChainStep(Step):
 
     def forward(self, input: Array) -> Array:
         """Return the output in training mode."""
-        dtype = self._name
         x, shape = self._enter(input)
         rows, inputs, linear = x.shape[0], x, self._linear
         width = x.shape[1] if linear is None else linear.output_dim
         zeros, ones, _ = self._scratch.constants(width)
         bias = zeros
         if linear is not None:
-            x = np.matmul(x, linear.params["W"], out=self._buffer("product", rows, width))
+            x = multiply(x, linear.params["W"], self._buffer("product", rows, width))
             bias = linear.params["b"] if linear.bias else zeros
         centre, scale, shift = zeros, ones, bias
         if self._batchnorm is not None:
             norm = self._batchnorm
             centre, inverse, scale = (self._vector(v, width) for v in ("mean", "inverse", "scale"))
             shift = norm.params["beta"]
-            batchnorm.statistics[dtype](
+            self._launch(
+                batchnorm.statistics,
+                x.size,
                 x,
                 bias,
                 norm.params["gamma"],
@@ -89,7 +93,8 @@ class ChainStep(Step):
         elif self._layernorm is not None:
             normalized = self._buffer("normalized", rows, width)
             inverse = self._vector("inverse", rows)
-            layernorm.normalize[dtype](x, bias, self._layernorm.epsilon, normalized, inverse)
+            epsilon = self._layernorm.epsilon
+            self._launch(layernorm.normalize, x.size, x, bias, epsilon, normalized, inverse)
             x, scale = normalized, self._layernorm.params["gamma"]
             shift = self._layernorm.params["beta"]
         drawn, threshold, keep = self._draw(rows, width)
@@ -98,15 +103,15 @@ class ChainStep(Step):
         common = (x, centre, scale, shift, drawn, threshold, keep, self._setting(), output)
         if self._has_slope:
             told = self._buffer("slope", rows, width)
-            activations.FORWARD_WITH_SLOPE[self._kind][dtype](*common, told)
+            kernel = activations.FORWARD_WITH_SLOPE[self._kind]
+            self._launch(kernel, _COSTLY * x.size, *common, told)
         else:
-            activations.FORWARD[self._kind][dtype](*common)
+            self._launch(activations.FORWARD[self._kind], x.size, *common)
         self._kept = inputs, x, centre, scale, told, keep, input.shape
         return output if output.shape == shape else output.reshape(shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
-        dtype = self._name
         inputs, x, centre, scale, told, keep, shape = self._kept
         self._kept = None
         rows, width = x.shape
@@ -121,21 +126,23 @@ class ChainStep(Step):
         if dx is None:
             dx = self._gradient(rows, width)
         derivative = "slope" if self._has_slope else self._kind
-        backward = activations.BACKWARD[derivative, norm is not None][dtype]
-        backward(as_rows(dout, width, self._dtype), told, keep, x, centre, dx, dshift, dscale)
+        backward = activations.BACKWARD[derivative, norm is not None]
+        douts = as_rows(dout, width, self._dtype)
+        self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale)
         if self._batchnorm is not None:
             inverse = self._vectors["inverse"]
-            batchnorm.finish[dtype](x, centre, inverse, scale, dshift, dscale, dx)
+            self._launch(batchnorm.finish, x.size, x, centre, inverse, scale, dshift, dscale, dx)
             dbias[:] = 0.0  # it would be rounding errors: the mean takes the bias away
         elif norm is not None:
-            layernorm.finish[dtype](x, self._vectors["inverse"], scale, dx, dbias)
+            inverse, has_bias = self._vectors["inverse"], linear is not None and linear.bias
+            self._launch(layernorm.finish, x.size, x, inverse, scale, dx, dbias, has_bias)
         if linear is None:
             return dx.reshape(shape)
-        np.matmul(inputs.T, dx, out=linear.grads["W"])
+        multiply(inputs, dx, linear.grads["W"], transpose_a=True)
         if not self.wants_gradient:
             return None
         dinput = self._gradient(*inputs.shape)
-        return np.matmul(dx, linear.params["W"].T, out=dinput).reshape(shape)
+        return multiply(dx, linear.params["W"], dinput, transpose_b=True).reshape(shape)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
@@ -147,11 +154,10 @@ class ChainStep(Step):
         """Return the output in test mode, in new memory: threads may share a network."""
         if self._linear is None and self._norm is None and self._activation is None:
             return input
-        dtype = self._name
         x, shape = self._enter(input)
         bias = None
         if self._linear is not None:
-            x = np.matmul(x, self._linear.params["W"])
+            x = multiply(x, self._linear.params["W"])
             bias = self._linear.params.get("b")
             if self._norm is None and self._activation is None:
                 return x if bias is None else np.add(x, bias, out=x)
@@ -166,12 +172,14 @@ class ChainStep(Step):
             shift = norm.params["beta"]
         elif self._layernorm is not None:
             normalized, inverse = np.empty_like(x), np.empty(rows, self._dtype)
-            layernorm.normalize[dtype](x, shift, self._layernorm.epsilon, normalized, inverse)
+            epsilon = self._layernorm.epsilon
+            self._launch(layernorm.normalize, x.size, x, shift, epsilon, normalized, inverse)
             x, scale = normalized, self._layernorm.params["gamma"]
             shift = self._layernorm.params["beta"]
         output = np.empty_like(x)
-        forward = activations.FORWARD[self._test_kind][dtype]
-        forward(x, centre, scale, shift, no_lanes, 0, 1.0, self._setting(), output)
+        forward = activations.FORWARD[self._test_kind]
+        common = (x, centre, scale, shift, no_lanes, 0, 1.0, self._setting(), output)
+        self._launch(forward, x.size, *common)
         return output.reshape(shape)
 
     # ---------------------------------------------------------------- details
@@ -211,7 +219,7 @@ class ChainStep(Step):
             self._drawn = words, drawn
         stream: Any = dropout.stream
         self._key[:] = stream.seed, stream.stream, dropout.step
-        lanes.fill[self._name](self._key, words)
+        self._launch(lanes.fill, _COSTLY * drawn.size, self._key, words)
         return drawn, threshold, keep
 
     def _vector(self, name: str, size: int) -> Array:

@@ -9,11 +9,15 @@ import numpy as np
 from .._standard import Array
 from ..losses import Loss, SoftmaxCrossEntropy
 from .steps import as_rows
+from .threads import team
 
 if TYPE_CHECKING:
     from ..network import Network
 
 __all__ = ["FusedLoss", "make_loss"]
+
+#: A number takes this many times as long as in a pass that does nothing but add.
+_COSTLY = 4
 
 
 class FusedLoss:
@@ -34,6 +38,7 @@ class FusedLoss:
         self._dtype = np.dtype(dtype)
         self._name = dtype
         self._kernel = cross_entropy.labels
+        self._losses = np.empty(0)  # of the samples
 
     def __call__(
         self, network: Network, output: Array, target: Any, sample_weight: Any
@@ -57,7 +62,12 @@ class FusedLoss:
             target = np.array(target)
         logits = as_rows(output, output.shape[-1], self._dtype)
         gradient = np.empty(logits.shape, self._dtype)
-        value, bad = self._kernel[self._name](logits, target.reshape(-1), gradient)
+        if self._losses.size < target.size:
+            self._losses = np.empty(target.size)
+        losses = self._losses[: target.size]
+        parts, parallel = team().share(_COSTLY * logits.size)
+        kernel = self._kernel[self._name, parallel]
+        value, bad = kernel(logits, target.reshape(-1), gradient, losses, parts)
         if bad:
             loss.prepare(target, output.shape)  # raises
         loss.weight_sum = float(logits.shape[0])

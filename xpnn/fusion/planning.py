@@ -12,6 +12,7 @@ from ..sequential import Sequential
 from .losses import make_loss
 from .rules import is_built_in, make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
+from .threads import working
 from .update import make_update
 
 __all__ = ["Plan", "plan"]
@@ -40,6 +41,8 @@ class Plan:
         The loss, if there is a kernel for it.
     update : Update or None
         What follows the backward pass, if there is a kernel for it.
+    together : bool
+        Whether the pool of threads works on it, and OpenBLAS's threads do not; see `threads`.
     """
 
     def __init__(self, network: Network, parameters: Parameters, kernels: bool = True) -> None:
@@ -67,6 +70,11 @@ class Plan:
         self.update, self._update_remark = make_update(
             network.optimizer, network.regularization, parameters, lack
         )
+        self.together = (
+            lack is None and self.steps is not None and all(step.joins for step in self.steps)
+        )
+        if self.update is not None:
+            self.update.together = self.together
 
     def fits(self, network: Network, parameters: Parameters) -> bool:
         """Tell whether the network is still what the plan was made for."""
@@ -87,7 +95,8 @@ class Plan:
             # A layer that a step leaves out has no gradient, and not that of the step before.
             self._parameters.grads.zero()
         try:
-            return self._run(network, input, target, sample_weight)
+            with working(self.together):
+                return self._run(network, input, target, sample_weight)
         except BaseException:
             for step in self.steps or ():
                 step.forget()
@@ -121,8 +130,9 @@ class Plan:
         """Return the output in test mode."""
         if self.steps is None:
             return network.forward(input)
-        for step in self.steps:
-            input = step.evaluate(input)
+        with working(self.together):
+            for step in self.steps:
+                input = step.evaluate(input)
         return input
 
     def __str__(self) -> str:

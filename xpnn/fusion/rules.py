@@ -47,6 +47,26 @@ _PLACES: tuple[set[type[Layer]], ...] = (
     {Dropout},
 )
 
+#: Layers that make no matrix product. Only with these may the pool of threads work on a plan.
+_WITHOUT_PRODUCTS: set[type[Layer]] = {
+    BatchNorm,
+    Dropout,
+    LayerNorm,
+    built_in.AvgPool2d,
+    built_in.BatchNorm2d,
+    built_in.Dropout2d,
+    built_in.Flatten,
+    built_in.GlobalAvgPool2d,
+    built_in.GroupNorm,
+    built_in.LastStep,
+    built_in.MaxOverTime,
+    built_in.MaxPool2d,
+    built_in.MeanOverTime,
+    built_in.PositionalEncoding,
+    built_in.Softmax,
+    built_in.Softplus,
+}
+
 _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
 
@@ -54,6 +74,11 @@ def is_built_in(layer: Layer) -> bool:
     """Tell whether a layer, with all that it is made of, does what its class in xpnn does."""
     own = type(layer) not in _BUILT_IN or vars(layer).keys() & {"forward", "backward"}
     return not own and all(is_built_in(inner) for _, inner in layer.sublayers())
+
+
+def _multiplies(layer: Layer) -> bool:
+    """Tell whether a layer may make matrix products of its own."""
+    return type(layer) not in _WITHOUT_PRODUCTS or not is_built_in(layer)
 
 
 def why_no_kernels() -> str | None:
@@ -89,7 +114,7 @@ def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[Pl
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
         else:
-            steps.append(LayerStep(first, _why_not(first, lack)))
+            steps.append(LayerStep(first, _why_not(first, lack), not _multiplies(first)))
         start += len(run)
     _settle(steps)
     return steps

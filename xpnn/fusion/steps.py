@@ -15,6 +15,8 @@ import numpy as np
 from .._standard import Array
 from ..layers import Linear
 from ..layers.layer import Layer
+from .products import multiply
+from .threads import team
 
 __all__ = ["Buffer", "LayerStep", "LinearStep", "PlanStep", "Scratch", "Step", "as_rows"]
 
@@ -71,7 +73,11 @@ class PlanStep:
         How it does it, for people.
     wants_gradient : bool
         Whether anybody uses the gradient by the input.
+    joins : bool
+        Whether it makes no matrix product but by `multiply`, so that the pool may work on it.
     """
+
+    joins = False
 
     def __init__(self, layers: tuple[Layer, ...], remark: str) -> None:
         self.layers = layers
@@ -99,9 +105,10 @@ class PlanStep:
 class LayerStep(PlanStep):
     """A layer as it is."""
 
-    def __init__(self, layer: Layer, remark: str) -> None:
+    def __init__(self, layer: Layer, remark: str, joins: bool = False) -> None:
         super().__init__((layer,), remark)
         self._layer = layer
+        self.joins = joins
 
     def forward(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
@@ -127,6 +134,8 @@ class Step(PlanStep):
         Which of the two shared buffers takes the gradient by the input.
     """
 
+    joins = True
+
     def __init__(
         self, layers: tuple[Layer, ...], dtype: str, scratch: Scratch, remark: str
     ) -> None:
@@ -139,6 +148,11 @@ class Step(PlanStep):
         self._scratch = scratch
         self._buffers: dict[str, Buffer] = {}
         self._shapes: tuple[Any, Any] = (None, None)
+
+    def _launch(self, kernel: Any, work: int, *arguments: Any) -> Any:
+        """Run a kernel that is cut into parts, on the pool if the work is large enough."""
+        parts, parallel = team().share(work)
+        return kernel[self._name, parallel](*arguments, parts)
 
     def _checked(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the output, after every layer has checked that of its input."""
@@ -179,7 +193,7 @@ class LinearStep(Step):
         output = None
         if self.keeps_output:
             output = self._buffer("output", rows.shape[0], layer.output_dim)
-        output = np.matmul(rows, layer.params["W"], out=output)
+        output = multiply(rows, layer.params["W"], output)
         if layer.bias:
             output += layer.params["b"]
         return output.reshape(shape)
@@ -189,12 +203,13 @@ class LinearStep(Step):
         layer, rows = self._layer, self._rows
         self._rows = None
         drows = as_rows(dout, layer.output_dim, self._dtype)
-        np.matmul(rows.T, drows, out=layer.grads["W"])
+        multiply(rows, drows, layer.grads["W"], transpose_a=True)
         if layer.bias:
             np.add.reduce(drows, axis=0, out=layer.grads["b"])
         if not self.wants_gradient:
             return None
-        dinput = np.matmul(drows, layer.params["W"].T, out=self._gradient(*rows.shape))
+        dinput = self._gradient(*rows.shape)
+        multiply(drows, layer.params["W"], dinput, transpose_b=True)
         return dinput.reshape(*dout.shape[:-1], layer.input_dim)
 
     def forget(self) -> None:
@@ -205,7 +220,7 @@ class LinearStep(Step):
         """Return ``input @ W + b``."""
         layer = self._layer
         shape = self._checked(input.shape)
-        output = np.matmul(as_rows(input, layer.input_dim, self._dtype), layer.params["W"])
+        output = multiply(as_rows(input, layer.input_dim, self._dtype), layer.params["W"])
         if layer.bias:
             output += layer.params["b"]
         return output.reshape(shape)

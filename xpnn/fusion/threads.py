@@ -1,31 +1,175 @@
-"""How many threads compute: those of NumPy's matrix products.
+"""How many threads compute, and which.
 
-xpnn's own kernels run on the thread that calls them. There is one pool of threads, that of the
-library behind NumPy's products (OpenBLAS in NumPy's wheels), so none waits for another's. The
-environment variable ``XPNN_NUM_THREADS`` sets its size when this package is loaded, which a
-network does before its first step.
+A plan that is all kernels runs on one pool of threads, Numba's: its matrix products are cut into
+parts too, each a product by OpenBLAS on one thread. Meanwhile OpenBLAS is held at one thread, since
+its own threads would take the processors from the pool while they wait for work. All other steps,
+such as networks with layers that have no kernel, leave the products to OpenBLAS and its threads,
+and the kernels run on the thread that calls them.
+
+Both pools are as large as OpenBLAS is set to be: by `set_num_threads`, by the environment variable
+``XPNN_NUM_THREADS`` when this package is loaded, by OpenBLAS's own variables, or by a package such
+as threadpoolctl. How the work is cut depends on this number alone, not on the threads that are
+there to do it, so that results repeat bit for bit.
+
+The pool works for one of Python's threads at a time. Another one that trains meanwhile does the
+same parts by itself, as does a process that was forked when the pool had already worked.
 """
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import importlib.util
 import os
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import BackendError, ConfigurationError
+from ._openblas import controls, gemm_address
 
-__all__ = ["num_threads", "set_from_environment", "set_num_threads"]
+__all__ = ["Team", "num_threads", "set_from_environment", "set_num_threads", "team", "working"]
 
 _VARIABLE = "XPNN_NUM_THREADS"
 
 
+class Team(NamedTuple):
+    """Who works on a step, and where BLAS's products are.
+
+    Attributes
+    ----------
+    size : int
+        Into how many parts large work is cut.
+    parallel : bool
+        Whether the pool does them, rather than the thread that asks.
+    gemm : dict of str to int
+        Addresses of the products on one thread, by the dtype; empty if NumPy is to multiply.
+    """
+
+    size: int
+    parallel: bool
+    gemm: dict[str, int]
+
+    def share(self, work: int, enough: int = 1 << 14) -> tuple[int, bool]:
+        """Return the number of parts for some work, and whether they go to the pool.
+
+        Waking the pool takes one to two microseconds: as long as a pass over some thousand numbers.
+        """
+        return (1, False) if self.size == 1 or work < enough else (self.size, self.parallel)
+
+
+#: One thread, and NumPy's products.
+_ALONE = Team(1, False, {})
+
+
+class _Local(threading.local):
+    team = _ALONE
+
+
+_LOCAL = _Local()
+_LOCK = threading.Lock()  # of what follows
+_POOL = threading.Lock()  # whoever has it has the pool
+_holders = 0
+_set = 1  # threads of OpenBLAS as it was set before it was held
+_awake = False  # the pool has worked
+_forked = False  # in a child that must not touch the pool
+
+
+def team() -> Team:
+    """Return who works on what the calling thread does now."""
+    return _LOCAL.team
+
+
+@contextlib.contextmanager
+def working(together: bool) -> Iterator[None]:
+    """Hold OpenBLAS at one thread and let the pool work, if it is wanted and can be had."""
+    addresses = _addresses() if together and _LOCAL.team is _ALONE else {}
+    if not addresses:
+        yield
+        return
+    size = _hold()
+    parallel = size > 1 and not _forked and _POOL.acquire(blocking=False)
+    try:
+        with _sized(size) if parallel else contextlib.nullcontext():
+            _LOCAL.team = Team(size, parallel, addresses)
+            yield
+    finally:
+        _LOCAL.team = _ALONE
+        if parallel:
+            _POOL.release()
+        _release()
+
+
+def _addresses() -> dict[str, int]:
+    found = {dtype: gemm_address(dtype) for dtype in ("float32", "float64")}
+    known = {dtype: address for dtype, address in found.items() if address is not None}
+    return known if controls() is not None and len(known) == len(found) else {}
+
+
+def _hold() -> int:
+    """Hold OpenBLAS at one thread, and return how many it is set to have."""
+    global _holders, _set
+    found = controls()
+    assert found is not None
+    with _LOCK:
+        if _holders == 0:
+            _set = int(found.get())
+            if _set > 1:
+                found.put(1)
+        _holders += 1
+        return _set
+
+
+def _release() -> None:
+    global _holders
+    found = controls()
+    assert found is not None
+    with _LOCK:
+        _holders -= 1
+        if _holders == 0 and _set > 1:
+            found.put(_set)
+
+
+@contextlib.contextmanager
+def _sized(size: int) -> Iterator[None]:
+    """Let no more threads of the pool wake up than there are parts."""
+    global _awake
+    import numba
+
+    _awake = True
+    before = numba.get_num_threads()  # of this thread of Python's
+    wanted = min(size, numba.config.NUMBA_NUM_THREADS)
+    if wanted == before:
+        yield
+        return
+    numba.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def _after_fork() -> None:
+    """Begin anew in a child, where only the thread that forked goes on."""
+    global _LOCK, _POOL, _holders, _forked
+    _LOCK, _POOL = threading.Lock(), threading.Lock()
+    _LOCAL.team = _ALONE
+    _forked = _forked or _awake  # GNU's OpenMP ends a child that uses its parent's pool
+    found = controls() if _holders else None
+    if found is not None:
+        found.put(_set)
+    _holders = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def num_threads() -> int | None:
-    """Return how many threads NumPy's matrix products take; None if nobody can tell.
+    """Return how many threads compute; None if nobody can tell.
+
+    It is the number of threads of NumPy's matrix products, and that of the pool of fused steps.
 
     Examples
     --------
@@ -33,17 +177,21 @@ def num_threads() -> int | None:
     >>> xpnn.fusion.num_threads() in (None, *range(1, 1025))
     True
     """
-    found = _controls()
-    return None if found is None else int(found[0]())
+    found = controls()
+    if found is None:
+        return None
+    with _LOCK:
+        return _set if _holders else int(found.get())
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads NumPy's matrix products take, in the whole process.
+    """Set how many threads compute, in the whole process: NumPy's products, and fused steps.
 
     Parameters
     ----------
     count : int
-        At least 1. The processor's number of cores is a good choice, unless others use them.
+        At least 1. The processor's number of cores is a good choice, unless others use them; more
+        than that gain nothing.
 
     Raises
     ------
@@ -61,15 +209,37 @@ def set_num_threads(count: int) -> None:
         ...
     xpnn.errors.ConfigurationError: threads: expected a whole number of at least 1, got 0
     """
+    global _set
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
         raise ConfigurationError(f"threads: expected a whole number of at least 1, got {count!r}")
-    found = _controls()
+    found = controls()
     if found is None:
         raise BackendError(
             "the number of threads cannot be set: this NumPy has no OpenBLAS of its own. Set what "
             "its library reads, such as OMP_NUM_THREADS or MKL_NUM_THREADS, before the start"
         )
-    found[1](int(count))
+    with _LOCK:
+        if _holders:  # a step is under way; it is put back to this when it ends
+            _set = int(count)
+        else:
+            found.put(int(count))
+
+
+def describe() -> str:
+    """Return a line for people: which threads do what."""
+    count = num_threads()
+    if count is None:
+        return (
+            "kernels run on the thread that calls them, products as NumPy's library is set: "
+            "it has no OpenBLAS that xpnn can find"
+        )
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    if importlib.util.find_spec("numba") is None or not _addresses():
+        return f"{threads} of OpenBLAS for products, the rest on the thread that calls"
+    return (
+        f"{threads}: Numba's pool for steps that are all kernels, products included; "
+        "OpenBLAS's for the products of all others"
+    )
 
 
 def set_from_environment() -> None:
@@ -82,19 +252,3 @@ def set_from_environment() -> None:
     except ValueError:
         raise ConfigurationError(f"{_VARIABLE}: expected a whole number, got {text!r}") from None
     set_num_threads(count)
-
-
-@cache
-def _controls() -> tuple[Callable[[], int], Callable[[int], Any]] | None:
-    """Find the functions of the OpenBLAS that NumPy's wheel brings along."""
-    package = Path(np.__file__).parent
-    for folder in (package.parent / "numpy.libs", package / ".dylibs"):
-        for path in sorted(folder.glob("*openblas*")):
-            library = ctypes.CDLL(str(path))  # NumPy has loaded it: this is the same one
-            for prefix in ("scipy_openblas_", "openblas_"):
-                for suffix in ("64_", ""):
-                    get = getattr(library, f"{prefix}get_num_threads{suffix}", None)
-                    put = getattr(library, f"{prefix}set_num_threads{suffix}", None)
-                    if get is not None and put is not None:
-                        return get, put
-    return None

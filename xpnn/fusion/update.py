@@ -12,6 +12,7 @@ from ..errors import ShapeError
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..parameters import Parameters
 from ..regularization import L1, L2, ElasticNet, Regularization
+from .threads import team, working
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -38,20 +39,24 @@ class Update:
     ----------
     rule : str
         Name of the kernel.
+    together : bool
+        Whether the pool of threads works on it; the plan says so.
     """
 
     def __init__(
         self, optimizer: Optimizer, regularization: Regularization | None, parameters: Parameters
     ) -> None:
-        from ..kernels.numba import optimizers as kernels  # loads Numba
+        from ..kernels.numba import inspection  # loads Numba
+        from ..kernels.numba import optimizers as kernels
 
         self.optimizer = optimizer
         self.regularization = regularization
         self.parameters = parameters
         self.rule = rule_of(optimizer)
+        self.together = False
         self._name = parameters.backend.dtype
         self._scalar = np.dtype(self._name).type
-        self._inspect = kernels.inspect
+        self._inspect = inspection.inspect
         self._rule = getattr(kernels, self.rule)
         # One segment for each role: penalties and decay are chosen by roles.
         segments: dict[str, int] = {}
@@ -70,13 +75,18 @@ class Update:
         DivergenceError
             If they are not; nothing has changed then.
         """
+        with working(self.together):
+            return self._update(network, grads, loss)
+
+    def _update(self, network: Network, grads: Array, loss: Array) -> Array:
         optimizer = self.optimizer
         values = self.parameters.values.array
         lr, state = float(network.lr), self._state(network)
         l1, l2 = self._factors()
         bound = math.inf if optimizer.clip_value is None else optimizer.clip_value
-        inspect, rule = self._inspect[self._name], self._rule[self._name]
-        penalty, witness, squares = inspect(values, grads, self._ends, l1, l2, bound)
+        parts, parallel = team().share(values.size)
+        inspect, rule = self._inspect[self._name, parallel], self._rule[self._name, parallel]
+        penalty, witness, squares = inspect(values, grads, self._ends, l1, l2, bound, parts)
         if self.regularization is not None:
             loss = self._scalar(loss + penalty)
         if not math.isfinite(float(loss) + witness):
@@ -85,7 +95,7 @@ class Update:
         if optimizer.clip_norm is not None:
             factor = optimizer.clip_norm / max(math.sqrt(squares), optimizer.clip_norm)
         common = (self._ends, l1, l2, self._decay(lr), bound, factor)
-        rule(values, grads, *state, *common, *_numbers(optimizer, lr, network.steps + 1))
+        rule(values, grads, *state, *common, *_numbers(optimizer, lr, network.steps + 1), parts)
         network.steps += 1
         return loss
 

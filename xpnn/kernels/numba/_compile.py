@@ -1,5 +1,9 @@
 """Compile kernels once on a machine: each for one type, when something first asks for it.
 
+A kernel whose loop over parts is a ``prange`` is there twice: for the thread that calls it, and for
+Numba's pool of threads. Both do the same parts, so the results are the same. The loop does nothing
+but call a `part`, a function of its own: LLVM makes worse code of loops inside a ``prange``.
+
 Numba keeps what it has compiled beside the source or, where that cannot be written, in the user's
 cache folder. Where neither can, kernels are compiled in each process.
 """
@@ -12,12 +16,23 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
 from numba.core import event, types
 
-__all__ = ["Kernel", "announced", "inlined", "kernel", "named_by_sources"]
+__all__ = [
+    "UNIT",
+    "Kernel",
+    "announced",
+    "bound",
+    "inlined",
+    "kernel",
+    "named_by_sources",
+    "part",
+    "summing_part",
+]
 
 #: Sums may be taken in another order, so that they use the registers; the order is fixed when the
 #: kernel is compiled, so results repeat. Nothing is assumed of NaN and infinity.
@@ -32,11 +47,55 @@ _LOCK = threading.Lock()
 
 #: A function that becomes part of every kernel that calls it. Its arithmetic is done as written:
 #: tricks with rounding survive in it.
-inlined = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
+inlined = numba.njit(
+    fastmath={"contract"},
+    error_model="numpy",
+    forceinline=True,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+)
+
+#: What one thread does of a kernel. Its arithmetic is done as written too, so that a number comes
+#: out the same wherever parts begin.
+part = inlined
+
+#: The same with sums over whole parts of vectors, such as rows, which use the registers.
+summing_part = numba.njit(
+    fastmath=_SUMMING,
+    error_model="numpy",
+    forceinline=True,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+)
+
+#: In a kernel for the pool only its loops over parts are shared out; Numba must not look for more.
+_PARALLEL = {
+    "comprehension": False,
+    "fusion": False,
+    "inplace_binop": False,
+    "numpy": False,
+    "prange": True,
+    "reduction": False,
+    "setitem": False,
+    "stencil": False,
+}
+
+
+#: Columns begin at multiples of this: a cache line, and the width of BLAS's own tiles.
+UNIT = 16
+
+
+@part
+def bound(index, parts, size, unit):  # type: ignore[no-untyped-def]
+    """Return where a part of ``range(size)`` begins, and the one before ends: at whole units."""
+    units = (size + unit - 1) // unit
+    return min(index * units // parts * unit, size)
 
 
 class Kernel:
     """A loop over arrays of float32 or float64, compiled for each when first asked for.
+
+    ``kernel["float32"]`` runs on the thread that calls it, ``kernel["float32", True]`` on the pool.
 
     Parameters
     ----------
@@ -49,35 +108,48 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
-        self._function = named_by_sources(function)
+        self._function = function
         self._arguments = arguments.split()
-        self._compiled: dict[str, Callable[..., Any]] = {}
+        self._compiled: dict[Any, Callable[..., Any]] = {}
 
-    def __getitem__(self, dtype: str) -> Callable[..., Any]:
-        """Return the kernel for "float32" or "float64"."""
-        found = self._compiled.get(dtype)
+    def __getitem__(self, key: str | tuple[str, bool]) -> Callable[..., Any]:
+        """Return the kernel for "float32" or "float64", and for the pool if it is wanted."""
+        found = self._compiled.get(key)
         if found is None:
+            dtype, parallel = (key, False) if isinstance(key, str) else key
             with _LOCK:
-                found = self._compiled.get(dtype) or self._compile(dtype)
-                self._compiled[dtype] = found
+                found = self._compiled.get((dtype, parallel)) or self._compile(dtype, parallel)
+                self._compiled[dtype, parallel] = self._compiled[key] = found
         return found
 
-    def _compile(self, dtype: str) -> Callable[..., Any]:
+    def _compile(self, dtype: str, parallel: bool) -> Callable[..., Any]:
         signature = tuple(_argument(kind, getattr(types, dtype)) for kind in self._arguments)
         with announced():
-            dispatcher = self._dispatcher()
+            dispatcher = self._dispatcher(parallel)
             with contextlib.suppress(RuntimeError):  # there is no folder to write to
                 dispatcher.enable_caching()
             try:
                 dispatcher.compile(signature)
             except OSError:  # there is, but it cannot be used
-                dispatcher = self._dispatcher()
+                dispatcher = self._dispatcher(parallel)
                 dispatcher.compile(signature)
         dispatcher.disable_compile()  # another type is a mistake, not a reason to compile
         return dispatcher  # type: ignore[no-any-return]
 
-    def _dispatcher(self) -> Any:
-        return numba.njit(fastmath=_SUMMING, error_model="numpy", nogil=True)(self._function)
+    def _dispatcher(self, parallel: bool) -> Any:
+        known: Any = self._function
+        function = FunctionType(
+            known.__code__, known.__globals__, known.__name__, None, known.__closure__
+        )
+        function.__qualname__ = known.__qualname__ + ("_parallel" if parallel else "")
+        function.__module__ = known.__module__
+        return numba.njit(
+            fastmath=_SUMMING,
+            error_model="numpy",
+            nogil=True,
+            parallel=_PARALLEL if parallel else False,
+            no_cfunc_wrapper=True,
+        )(named_by_sources(function))
 
 
 def named_by_sources(function: Callable[..., Any]) -> Callable[..., Any]:

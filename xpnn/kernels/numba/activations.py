@@ -16,7 +16,9 @@ f'(z) cannot be told from the output, the forward pass leaves ``f'(z) * factor``
 
 from __future__ import annotations
 
-from ._compile import Kernel, inlined
+from numba import prange
+
+from ._compile import UNIT, Kernel, bound, inlined, part
 from ._mathematics import expm1_of_negative, normal_below, sigmoid, tanh
 
 __all__ = ["BACKWARD", "FORWARD", "FORWARD_WITH_SLOPE"]
@@ -59,98 +61,131 @@ def _activate(kind, z, a, T):  # type: ignore[no-untyped-def]
     return z, T(1)
 
 
-def _forward(kind: int) -> Kernel:
-    def forward(  # type: ignore[no-untyped-def]
-        x, centre, scale, shift, lanes, threshold, keep, a, output
-    ):
-        T = x.dtype.type
-        kept, setting = T(keep), T(a)
-        step = 0 if lanes.shape[0] == 1 else 1
-        for i in range(x.shape[0]):
-            xi, oi, li = x[i], output[i], lanes[i * step]
-            for c in range(x.shape[1]):
-                y, _ = _activate(kind, (xi[c] - centre[c]) * scale[c] + shift[c], setting, T)
-                oi[c] = y * (kept if li[c] >= threshold else T(0))
+# What parts are told of the kind is the length of a tuple: as a piece of a type it is known when
+# they are compiled, and LLVM keeps one branch.
 
-    return Kernel(forward, "matrix vector vector vector lanes integer real real matrix!")
+
+@part
+def _forward_part(  # type: ignore[no-untyped-def]
+    kind, x, centre, scale, shift, lanes, threshold, keep, a, output, left, right
+):
+    T = x.dtype.type
+    kept, setting = T(keep), T(a)
+    step = 0 if lanes.shape[0] == 1 else 1
+    centres, scales, shifts = centre[left:right], scale[left:right], shift[left:right]
+    for i in range(x.shape[0]):
+        xi, oi, li = x[i, left:right], output[i, left:right], lanes[i * step, left:right]
+        for c in range(xi.size):
+            z = (xi[c] - centres[c]) * scales[c] + shifts[c]
+            y, _ = _activate(len(kind), z, setting, T)
+            oi[c] = y * (kept if li[c] >= threshold else T(0))
+
+
+@part
+def _forward_with_slope_part(  # type: ignore[no-untyped-def]
+    kind, x, centre, scale, shift, lanes, threshold, keep, a, output, slope, left, right
+):
+    T = x.dtype.type
+    kept, setting = T(keep), T(a)
+    step = 0 if lanes.shape[0] == 1 else 1
+    centres, scales, shifts = centre[left:right], scale[left:right], shift[left:right]
+    for i in range(x.shape[0]):
+        xi, oi, li = x[i, left:right], output[i, left:right], lanes[i * step, left:right]
+        si = slope[i, left:right]
+        for c in range(xi.size):
+            z = (xi[c] - centres[c]) * scales[c] + shifts[c]
+            y, dy = _activate(len(kind), z, setting, T)
+            factor = kept if li[c] >= threshold else T(0)
+            oi[c] = y * factor
+            si[c] = dy * factor
+
+
+_FROM_IDENTITY, _FROM_OUTPUT, _FROM_SLOPE = range(3)
+
+
+@part
+def _backward_part(  # type: ignore[no-untyped-def]
+    way, normalized, dout, told, keep, x, centre, dx, dshift, dscale, left, right
+):
+    T = x.dtype.type
+    kept = T(keep)
+    centres, shifts, scales = centre[left:right], dshift[left:right], dscale[left:right]
+    shifts[:] = T(0)
+    scales[:] = T(0)
+    for i in range(dout.shape[0]):
+        di, yi, xi = dout[i, left:right], told[i, left:right], x[i, left:right]
+        ti = dx[i, left:right]
+        for c in range(di.size):
+            if len(way) == _FROM_OUTPUT:
+                t = di[c] * (kept if yi[c] > T(0) else T(0))
+            elif len(way) == _FROM_SLOPE:
+                t = di[c] * yi[c]
+            else:
+                t = di[c]
+            ti[c] = t
+            shifts[c] += t
+            if len(normalized) == 1:
+                scales[c] += t * (xi[c] - centres[c])
+
+
+def _forward(kind: int) -> Kernel:
+    tag = (0,) * kind
+
+    def forward(  # type: ignore[no-untyped-def]
+        x, centre, scale, shift, lanes, threshold, keep, a, output, parts
+    ):
+        for index in prange(parts):
+            left = bound(index, parts, x.shape[1], UNIT)
+            right = bound(index + 1, parts, x.shape[1], UNIT)
+            _forward_part(
+                tag, x, centre, scale, shift, lanes, threshold, keep, a, output, left, right
+            )
+
+    return Kernel(forward, "matrix vector vector vector lanes integer real real matrix! integer")
 
 
 def _forward_with_slope(kind: int) -> Kernel:
-    def forward(  # type: ignore[no-untyped-def]
-        x, centre, scale, shift, lanes, threshold, keep, a, output, slope
+    tag = (0,) * kind
+
+    def forward_with_slope(  # type: ignore[no-untyped-def]
+        x, centre, scale, shift, lanes, threshold, keep, a, output, slope, parts
     ):
-        T = x.dtype.type
-        kept, setting = T(keep), T(a)
-        step = 0 if lanes.shape[0] == 1 else 1
-        for i in range(x.shape[0]):
-            xi, oi, si, li = x[i], output[i], slope[i], lanes[i * step]
-            for c in range(x.shape[1]):
-                y, dy = _activate(kind, (xi[c] - centre[c]) * scale[c] + shift[c], setting, T)
-                factor = kept if li[c] >= threshold else T(0)
-                oi[c] = y * factor
-                si[c] = dy * factor
+        for index in prange(parts):
+            left = bound(index, parts, x.shape[1], UNIT)
+            right = bound(index + 1, parts, x.shape[1], UNIT)
+            _forward_with_slope_part(
+                tag, x, centre, scale, shift, lanes, threshold, keep, a, output, slope, left, right
+            )
 
-    return Kernel(forward, "matrix vector vector vector lanes integer real real matrix! matrix!")
+    arguments = "matrix vector vector vector lanes integer real real matrix! matrix! integer"
+    return Kernel(forward_with_slope, arguments)
 
 
-def _backward_relu(normalized: bool) -> Kernel:
-    """Make the kernel for an output that is positive where the element was kept."""
+def _backward(way: int, normalized: bool) -> Kernel:
+    way_tag, normalized_tag = (0,) * way, (0,) * normalized
 
     def backward(  # type: ignore[no-untyped-def]
-        dout, output, keep, x, centre, dx, dshift, dscale
+        dout, told, keep, x, centre, dx, dshift, dscale, parts
     ):
-        T = x.dtype.type
-        kept = T(keep)
-        dshift[:] = T(0)
-        dscale[:] = T(0)
-        for i in range(dout.shape[0]):
-            di, oi, xi, ti = dout[i], output[i], x[i], dx[i]
-            for c in range(dout.shape[1]):
-                t = di[c] * (kept if oi[c] > T(0) else T(0))
-                ti[c] = t
-                dshift[c] += t
-                if normalized:
-                    dscale[c] += t * (xi[c] - centre[c])
+        for index in prange(parts):
+            left = bound(index, parts, x.shape[1], UNIT)
+            right = bound(index + 1, parts, x.shape[1], UNIT)
+            _backward_part(
+                way_tag,
+                normalized_tag,
+                dout,
+                told,
+                keep,
+                x,
+                centre,
+                dx,
+                dshift,
+                dscale,
+                left,
+                right,
+            )
 
-    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
-
-
-def _backward_slope(normalized: bool) -> Kernel:
-    def backward(  # type: ignore[no-untyped-def]
-        dout, slope, keep, x, centre, dx, dshift, dscale
-    ):
-        T = x.dtype.type
-        dshift[:] = T(0)
-        dscale[:] = T(0)
-        for i in range(dout.shape[0]):
-            di, si, xi, ti = dout[i], slope[i], x[i], dx[i]
-            for c in range(dout.shape[1]):
-                t = di[c] * si[c]
-                ti[c] = t
-                dshift[c] += t
-                if normalized:
-                    dscale[c] += t * (xi[c] - centre[c])
-
-    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
-
-
-def _backward_identity(normalized: bool) -> Kernel:
-    def backward(  # type: ignore[no-untyped-def]
-        dout, output, keep, x, centre, dx, dshift, dscale
-    ):
-        T = x.dtype.type
-        dshift[:] = T(0)
-        dscale[:] = T(0)
-        for i in range(dout.shape[0]):
-            di, xi, ti = dout[i], x[i], dx[i]
-            for c in range(dout.shape[1]):
-                t = di[c]
-                ti[c] = t
-                dshift[c] += t
-                if normalized:
-                    dscale[c] += t * (xi[c] - centre[c])
-
-    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector!")
+    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector! integer")
 
 
 _KINDS = {
@@ -166,25 +201,26 @@ _KINDS = {
     "gelu_tanh": _GELU_TANH,
 }
 
-#: ``(x, centre, scale, shift, lanes, threshold, keep, a, output)`` by the activation. ``lanes`` has
-#: the shape of x, or one row for all; "identity" means no dropout either.
+#: ``(x, centre, scale, shift, lanes, threshold, keep, a, output, parts)`` by the activation.
+#: ``lanes`` has the shape of x, or one row for all; "identity" means no dropout either. Parts are
+#: columns.
 FORWARD = {name: _forward(kind) for name, kind in _KINDS.items()}
 
-#: The same with a last argument ``slope``, for training.
+#: The same with an argument ``slope`` behind the output, for training.
 FORWARD_WITH_SLOPE = {
     name: _forward_with_slope(kind)
     for name, kind in _KINDS.items()
     if name not in ("identity", "relu")
 }
 
-#: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale)`` by the activation and by whether
-#: dscale is wanted. dx becomes t.
+#: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale, parts)`` by the activation and by
+#: whether dscale is wanted. dx becomes t.
 BACKWARD = {
-    (name, normalized): make(normalized)
-    for name, make in (
-        ("identity", _backward_identity),
-        ("relu", _backward_relu),
-        ("slope", _backward_slope),
+    (name, normalized): _backward(way, normalized)
+    for name, way in (
+        ("identity", _FROM_IDENTITY),
+        ("relu", _FROM_OUTPUT),
+        ("slope", _FROM_SLOPE),
     )
     for normalized in (False, True)
 }

@@ -6,15 +6,47 @@ The activation that follows is applied together with the scale and the shift: se
 from __future__ import annotations
 
 import numpy as np
+from numba import prange
 
-from ._compile import kernel
+from ._compile import UNIT, bound, kernel, part
 
 __all__ = ["finish", "statistics"]
 
 
-@kernel("matrix vector vector real real vector! vector! vector! vector! vector!")
+@part
+def _statistics_part(  # type: ignore[no-untyped-def]
+    x, bias, gamma, epsilon, momentum, running_mean, running_var, mean, inverse, scale, left, right
+):
+    T = x.dtype.type
+    n = x.shape[0]
+    share, kept, moved = T(1) / T(n), T(momentum), T(1.0 - momentum)
+    biases, gammas = bias[left:right], gamma[left:right]
+    old_means, old_variances = running_mean[left:right], running_var[left:right]
+    means, inverses, scales = mean[left:right], inverse[left:right], scale[left:right]
+    means[:] = T(0)
+    inverses[:] = T(0)
+    for i in range(n):
+        xi = x[i, left:right]
+        for c in range(xi.size):
+            means[c] += xi[c]
+    for c in range(means.size):
+        means[c] *= share
+    for i in range(n):
+        xi = x[i, left:right]
+        for c in range(xi.size):
+            centered = xi[c] - means[c]
+            inverses[c] += centered * centered
+    for c in range(means.size):
+        variance = inverses[c] * share
+        old_means[c] = kept * old_means[c] + moved * (means[c] + biases[c])
+        old_variances[c] = kept * old_variances[c] + moved * variance
+        inverses[c] = T(1) / np.sqrt(variance + T(epsilon))
+        scales[c] = gammas[c] * inverses[c]
+
+
+@kernel("matrix vector vector real real vector! vector! vector! vector! vector! integer")
 def statistics(  # type: ignore[no-untyped-def]
-    x, bias, gamma, epsilon, momentum, running_mean, running_var, mean, inverse, scale
+    x, bias, gamma, epsilon, momentum, running_mean, running_var, mean, inverse, scale, parts
 ):
     """Take mean and variance of the columns of ``x + bias``, and move the running averages.
 
@@ -23,49 +55,58 @@ def statistics(  # type: ignore[no-untyped-def]
         mean    = sum(x, axis=0) / N                  without the bias, which cancels
         inverse = 1 / sqrt(sum((x - mean)**2, axis=0) / N + epsilon)
         scale   = gamma * inverse
+
+    Parts are columns: each column's sums have one order, whoever adds up.
     """
+    for index in prange(parts):
+        left = bound(index, parts, x.shape[1], UNIT)
+        right = bound(index + 1, parts, x.shape[1], UNIT)
+        _statistics_part(
+            x,
+            bias,
+            gamma,
+            epsilon,
+            momentum,
+            running_mean,
+            running_var,
+            mean,
+            inverse,
+            scale,
+            left,
+            right,
+        )
+
+
+@part
+def _finish_part(x, mean, inverse, scale, dbeta, dgamma, dx, left, right):  # type: ignore[no-untyped-def]
     T = x.dtype.type
-    n, width = x.shape
-    share, kept, moved = T(1) / T(n), T(momentum), T(1.0 - momentum)
-    mean[:] = T(0)
-    inverse[:] = T(0)
-    for i in range(n):
-        xi = x[i]
-        for c in range(width):
-            mean[c] += xi[c]
+    n, width = x.shape[0], right - left
+    share = T(1) / T(n)
+    means, inverses, scales = mean[left:right], inverse[left:right], scale[left:right]
+    dbetas, dgammas = dbeta[left:right], dgamma[left:right]
+    slope, shift = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for c in range(width):
-        mean[c] *= share
+        dgammas[c] *= inverses[c]
+        slope[c] = -scales[c] * inverses[c] * dgammas[c] * share
+        shift[c] = -scales[c] * dbetas[c] * share - slope[c] * means[c]
     for i in range(n):
-        xi = x[i]
-        for c in range(width):
-            centered = xi[c] - mean[c]
-            inverse[c] += centered * centered
-    for c in range(width):
-        variance = inverse[c] * share
-        running_mean[c] = kept * running_mean[c] + moved * (mean[c] + bias[c])
-        running_var[c] = kept * running_var[c] + moved * variance
-        inverse[c] = T(1) / np.sqrt(variance + T(epsilon))
-        scale[c] = gamma[c] * inverse[c]
+        xi, di = x[i, left:right], dx[i, left:right]
+        for c in range(xi.size):
+            di[c] = di[c] * scales[c] + (xi[c] * slope[c] + shift[c])
 
 
-@kernel("matrix vector vector vector vector vector! matrix!")
-def finish(x, mean, inverse, scale, dbeta, dgamma, dx):  # type: ignore[no-untyped-def]
+@kernel("matrix vector vector vector vector vector! matrix! integer")
+def finish(x, mean, inverse, scale, dbeta, dgamma, dx, parts):  # type: ignore[no-untyped-def]
     """Make the gradient by x of that by the scaled and shifted values, in place.
 
     ::
 
         dgamma = dgamma * inverse          it comes as sum(t * (x - mean), axis=0)
         dx     = scale * (t - dbeta / N - (x - mean) * inverse * dgamma / N)      dx comes as t
+
+    Parts are columns.
     """
-    T = x.dtype.type
-    n, width = x.shape
-    share = T(1) / T(n)
-    slope, shift = np.empty_like(mean), np.empty_like(mean)
-    for c in range(width):
-        dgamma[c] *= inverse[c]
-        slope[c] = -scale[c] * inverse[c] * dgamma[c] * share
-        shift[c] = -scale[c] * dbeta[c] * share - slope[c] * mean[c]
-    for i in range(n):
-        xi, di = x[i], dx[i]
-        for c in range(width):
-            di[c] = di[c] * scale[c] + (xi[c] * slope[c] + shift[c])
+    for index in prange(parts):
+        left = bound(index, parts, x.shape[1], UNIT)
+        right = bound(index + 1, parts, x.shape[1], UNIT)
+        _finish_part(x, mean, inverse, scale, dbeta, dgamma, dx, left, right)

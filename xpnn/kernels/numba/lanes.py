@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
+from numba import prange
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ._compile import kernel
+from ._compile import bound, kernel, part
 
 __all__ = ["BLOCK", "fill"]
 
@@ -34,14 +35,9 @@ def _product(typing_context: Any, a: Any, b: Any) -> Any:
     return pair(types.uint64, types.uint64), generate
 
 
-@kernel("words words!")
-def fill(key, words):  # type: ignore[no-untyped-def]
-    """Fill ``words`` with those of ``Stream(seed, stream, call)``, key being these three.
-
-    The length of ``words`` is a multiple of eight. Read as 16-bit integers on a little-endian
-    machine they are the lanes. Half the time of NumPy's Philox.
-    """
-    for pair in range(words.size // 8):
+@part
+def _fill_part(key, words, begin, end):  # type: ignore[no-untyped-def]
+    for pair in range(begin, end):
         # Two blocks at a time: the products of one fill the pauses of the other.
         k0, k1 = key[0], key[1]
         c0, c1, c2, c3 = np.uint64(2 * pair), key[2], np.uint64(0), np.uint64(0)
@@ -58,3 +54,15 @@ def fill(key, words):  # type: ignore[no-untyped-def]
         eight = words[8 * pair : 8 * pair + 8]
         eight[0], eight[1], eight[2], eight[3] = c0, c1, c2, c3
         eight[4], eight[5], eight[6], eight[7] = d0, d1, d2, d3
+
+
+@kernel("words words! integer")
+def fill(key, words, parts):  # type: ignore[no-untyped-def]
+    """Fill ``words`` with those of ``Stream(seed, stream, call)``, key being these three.
+
+    The length of ``words`` is a multiple of eight. Read as 16-bit integers on a little-endian
+    machine they are the lanes. Half the time of NumPy's Philox. Parts are runs of words.
+    """
+    pairs = words.size // BLOCK
+    for index in prange(parts):
+        _fill_part(key, words, bound(index, parts, pairs, 1), bound(index + 1, parts, pairs, 1))

@@ -7,19 +7,19 @@ where ``centre`` is zero and ``x`` is what `normalize` makes.
 from __future__ import annotations
 
 import numpy as np
+from numba import prange
 
-from ._compile import kernel
+from ._compile import UNIT, bound, kernel, part, summing_part
 
 __all__ = ["finish", "normalize"]
 
 
-@kernel("matrix vector real matrix! vector!")
-def normalize(x, bias, epsilon, normalized, inverse):  # type: ignore[no-untyped-def]
-    """Give each row of ``x + bias`` the mean 0 and the variance 1; ``inverse`` is (N,)."""
+@summing_part
+def _normalize_part(x, bias, epsilon, normalized, inverse, top, bottom):  # type: ignore[no-untyped-def]
     T = x.dtype.type
-    n, width = x.shape
+    width = x.shape[1]
     share = T(1) / T(width)
-    for i in range(n):
+    for i in range(top, bottom):
         xi, ni = x[i], normalized[i]
         total = T(0)
         for c in range(width):
@@ -38,21 +38,23 @@ def normalize(x, bias, epsilon, normalized, inverse):  # type: ignore[no-untyped
             ni[c] *= scale
 
 
-@kernel("matrix vector vector matrix! vector!")
-def finish(normalized, inverse, gamma, dx, dbias):  # type: ignore[no-untyped-def]
-    """Make the gradient by x of that by the scaled and shifted values, in place.
+@kernel("matrix vector real matrix! vector! integer")
+def normalize(x, bias, epsilon, normalized, inverse, parts):  # type: ignore[no-untyped-def]
+    """Give each row of ``x + bias`` the mean 0 and the variance 1; ``inverse`` is (N,).
 
-    ::
-
-        d  = t * gamma                                                     dx comes as t
-        dx = inverse * (d - mean(d) - normalized * mean(d * normalized))   means over the row
-        dbias = sum(dx, axis=0)
+    Parts are rows.
     """
+    for index in prange(parts):
+        top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
+        _normalize_part(x, bias, epsilon, normalized, inverse, top, bottom)
+
+
+@summing_part
+def _finish_part(normalized, inverse, gamma, dx, top, bottom):  # type: ignore[no-untyped-def]
     T = dx.dtype.type
-    n, width = dx.shape
+    width = dx.shape[1]
     share = T(1) / T(width)
-    dbias[:] = T(0)
-    for i in range(n):
+    for i in range(top, bottom):
         ni, di = normalized[i], dx[i]
         total, product = T(0), T(0)
         for c in range(width):
@@ -63,6 +65,36 @@ def finish(normalized, inverse, gamma, dx, dbias):  # type: ignore[no-untyped-de
         product *= share
         scale = inverse[i]
         for c in range(width):
-            d = scale * (di[c] * gamma[c] - total - ni[c] * product)
-            di[c] = d
-            dbias[c] += d
+            di[c] = scale * (di[c] * gamma[c] - total - ni[c] * product)
+
+
+@part
+def _sum_part(dx, dbias, left, right):  # type: ignore[no-untyped-def]
+    sums = dbias[left:right]
+    sums[:] = dx.dtype.type(0)
+    for i in range(dx.shape[0]):
+        di = dx[i, left:right]
+        for c in range(di.size):
+            sums[c] += di[c]
+
+
+@kernel("matrix vector vector matrix! vector! integer integer")
+def finish(normalized, inverse, gamma, dx, dbias, has_bias, parts):  # type: ignore[no-untyped-def]
+    """Make the gradient by x of that by the scaled and shifted values, in place.
+
+    ::
+
+        d  = t * gamma                                                     dx comes as t
+        dx = inverse * (d - mean(d) - normalized * mean(d * normalized))   means over the row
+        dbias = sum(dx, axis=0)                                            if has_bias is 1
+
+    Parts are rows, of the sum columns.
+    """
+    for index in prange(parts):
+        top, bottom = bound(index, parts, dx.shape[0], 1), bound(index + 1, parts, dx.shape[0], 1)
+        _finish_part(normalized, inverse, gamma, dx, top, bottom)
+    if has_bias:
+        for index in prange(parts):
+            left = bound(index, parts, dx.shape[1], UNIT)
+            right = bound(index + 1, parts, dx.shape[1], UNIT)
+            _sum_part(dx, dbias, left, right)

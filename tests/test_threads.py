@@ -1,0 +1,331 @@
+"""The pool of threads: the same results however many work, and a process left as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnn
+from tolerances import assert_close
+from xpnn import fusion
+from xpnn import layers as L
+
+pytest.importorskip("numba")
+
+from xpnn.fusion import threads
+from xpnn.fusion.products import multiply
+from xpnn.kernels.numba import activations, batchnorm, cross_entropy, inspection, lanes, layernorm
+from xpnn.kernels.numba import optimizers as rules
+
+if not threads._addresses():
+    pytest.skip("this NumPy has no OpenBLAS of its own", allow_module_level=True)
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = fusion.num_threads()
+    yield
+    assert threads.team() is threads._ALONE
+    fusion.set_num_threads(before)
+
+
+def network(dtype: str = "float32", fuse: bool = True, **settings: Any) -> xpnn.Sequential:
+    """Large enough that all of its passes are cut into parts."""
+    layers = [
+        *(L.Linear(48, 320), L.BatchNorm(320), L.ReLU(), L.Dropout(0.5)),
+        *(L.Linear(320, 300), L.LayerNorm(300), L.GELU(), L.Dropout(0.25)),
+        L.Linear(300, 10),
+    ]
+    settings = {
+        "optimizer": xpnn.SGD(0.05, momentum=0.9),
+        "regularization": xpnn.L2(1e-4),
+    } | settings
+    return xpnn.Sequential(
+        layers, xpnn.SoftmaxCrossEntropy(), dtype=dtype, seed=3, fuse=fuse, **settings
+    )
+
+
+def batches(count: int) -> list[tuple[Any, Any]]:
+    rng = np.random.default_rng(0)
+    return [(rng.standard_normal((96, 48)), rng.integers(0, 10, 96)) for _ in range(count)]
+
+
+# ------------------------------------------------------------------ the same results
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype"), [(1, "float32"), (2, "float32"), (3, "float32"), (2, "float64")]
+)
+def test_training_is_that_of_the_layers(count, dtype):
+    fusion.set_num_threads(count)
+    fused, plain = network(dtype), network(dtype, fuse=False)
+    limit = {"float32": 1e-5, "float64": 1e-11}[dtype]
+    for x, y in batches(10):
+        loss, expected = float(fused.train(x, y)[1]), float(plain.train(x, y)[1])
+        assert loss == pytest.approx(expected, rel=limit)
+    assert_close(fused.eval(x), plain.eval(x), dtype, 20)
+    assert fusion.plan(fused).together
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_results_repeat_bit_for_bit(count):
+    """Also where the pool is somebody else's, and one thread does all parts."""
+    fusion.set_num_threads(count)
+    found = []
+    for alone in (False, True, False):
+        net = network()
+        if alone:
+            assert threads._POOL.acquire(blocking=False)
+        try:
+            losses = [float(net.train(x, y)[1]) for x, y in batches(5)]
+        finally:
+            if alone:
+                threads._POOL.release()
+        found.append((losses, net.parameters.values.copy(), net.eval(batches(1)[0][0])))
+    for losses, values, output in found[1:]:
+        assert losses == found[0][0]
+        assert (values == found[0][1]).all()
+        assert (output == found[0][2]).all()
+
+
+def arrays(dtype: str, rows: int, width: int) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    shapes = {name: (rows, width) for name in ("x", "dout", "dx", "told", "output")}
+    shapes |= {name: (width,) for name in ("a", "b", "c", "d", "e", "f")}
+    return {name: rng.uniform(0.5, 2.0, shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
+    """Every kernel that is cut into parts, and fresh arguments."""
+    m = arrays(dtype, 37, 83)
+    x, a, b, c, d, e, f = (m[name] for name in "xabcdef")
+    drawn = np.random.default_rng(2).integers(0, 1 << 16, x.shape, np.uint16)
+    common = (x, a, b, c, drawn, 1 << 15, 2.0, 0.3, m["output"])
+    ends = np.asarray([1000, 1000, 3050])
+    vectors = [np.resize(v, 3050) for v in (x, m["dout"], m["dx"], m["told"])]
+    factors = (ends, *(np.asarray([0.1, 0.2, 0.0]) * k for k in (1, 2, 3)), 0.7, 0.9)
+    one, two = (*vectors[:3], *factors), (*vectors, *factors)
+    found = {f"forward {k}": (v, *common) for k, v in activations.FORWARD.items()}
+    for name, kernel in activations.FORWARD_WITH_SLOPE.items():
+        found[f"slope {name}"] = (kernel, *common, m["told"])
+    for name, kernel in activations.BACKWARD.items():
+        found[f"backward {name}"] = (kernel, m["dout"], m["told"], 2.0, x, a, m["dx"], b, c)
+    return found | {
+        "statistics": (batchnorm.statistics, x, a, b, 1e-5, 0.9, c, d, e, f, np.copy(a)),
+        "batchnorm": (batchnorm.finish, x, a, b, c, d, e, m["dx"]),
+        "normalize": (layernorm.normalize, x, a, 1e-5, m["output"], np.empty(37, dtype)),
+        "layernorm": (layernorm.finish, x, np.resize(a, 37), b, m["dx"], c, True),
+        "labels": (cross_entropy.labels, x, np.arange(37), m["dx"], np.empty(37)),
+        "fill": (lanes.fill, np.arange(3, dtype=np.uint64), np.zeros(1000, np.uint64)),
+        "inspect": (inspection.inspect, *vectors[:2], *factors[:3], 0.7),
+        "sgd": (rules.sgd, *vectors[:2], *factors, 0.1),
+        "momentum_sgd": (rules.momentum_sgd, *one, 0.1, 0.9, 1.0, 0.0),
+        "adam": (rules.adam, *two, 0.1, 0.9, 0.99, 1e-8),
+        "rmsprop": (rules.rmsprop, *one, 0.1, 0.9, 1e-8),
+        "momentum_rmsprop": (rules.momentum_rmsprop, *two, 0.1, 0.9, 1e-8, 0.5),
+        "adagrad": (rules.adagrad, *one, 0.1, 1e-8),
+    }
+
+
+#: Kernels that the network above has run on the pool: to compile all for it takes a minute.
+COMPILED = {
+    "forward relu",
+    "slope gelu",
+    "backward ('relu', True)",
+    "statistics",
+    "batchnorm",
+    "normalize",
+    "layernorm",
+    "fill",
+    "inspect",
+    "momentum_sgd",
+}
+
+
+@pytest.mark.parametrize("name", calls("float32"))
+def test_parts_change_no_bit(name):
+    """Sums have one order, whatever the number of parts and whoever does them."""
+    dtype = "float32"
+    results = []
+    for parts, parallel in ((1, False), (2, False), (3, False), (9, False), (3, True)):
+        if parallel and name not in COMPILED:
+            continue
+        kernel, *arguments = calls(dtype)[name]
+        returned = kernel[dtype, parallel](*arguments, parts)
+        results.append([returned, *arguments])
+    for result in results[1:]:
+        for value, expected in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
+@each_dtype
+@pytest.mark.parametrize("parts", [1, 2, 3, 40])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 200, 5), (200, 3, 7), (130, 70, 33), (90, 90, 0)])
+def test_products(shape, parts, dtype):
+    rows, columns, inner = shape
+    rng = np.random.default_rng(3)
+    a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
+    a, b = a.astype(dtype), b.astype(dtype)
+    expected = a.astype(np.float64) @ b
+    fusion.set_num_threads(parts)
+    with threads.working(True):
+        for left in (False, True):
+            for right in (False, True):
+                first = np.ascontiguousarray(a.T) if left else a
+                second = np.ascontiguousarray(b.T) if right else b
+                output = np.full((rows, columns), np.nan, dtype)
+                given = multiply(first, second, output, left, right)
+                assert given is output
+                assert_close(given, expected, dtype, 10)
+                assert_close(multiply(first, second, None, left, right), expected, dtype, 10)
+
+
+# ------------------------------------------------------------------ who works
+
+
+def openblas_threads() -> int:
+    found = threads.controls()
+    assert found is not None
+    return int(found.get())
+
+
+def test_openblas_is_held_during_a_step_and_put_back():
+    fusion.set_num_threads(2)
+    seen = []
+
+    class Loss(xpnn.SoftmaxCrossEntropy):
+        def forward(self, input, target):
+            seen.append((openblas_threads(), fusion.num_threads(), threads.team()[:2]))
+            return super().forward(input, target)
+
+    layers = [L.Linear(48, 320), L.ReLU(), L.Linear(320, 10)]
+    net = xpnn.Sequential(layers, Loss(), lr=0.1)
+    x, y = batches(1)[0]
+    net.train(x, y)
+    assert seen == [(1, 2, (2, True))]
+    assert openblas_threads() == 2
+    with pytest.raises(xpnn.DataError):
+        net.train(x, y + 100)
+    assert openblas_threads() == 2
+    fusion.set_num_threads(1)
+    net.train(x, y)
+    assert seen[-1] == (1, 1, (1, False))
+
+
+def test_count_set_during_a_step_counts_afterwards():
+    fusion.set_num_threads(2)
+    with threads.working(True):
+        fusion.set_num_threads(3)
+        assert (openblas_threads(), fusion.num_threads()) == (1, 3)
+    assert openblas_threads() == 3
+
+
+def test_layers_that_multiply_by_themselves_leave_the_pool_asleep():
+    class Own(L.Layer):
+        def forward(self, input):
+            seen.append((openblas_threads(), threads.team()))
+            return input
+
+        def backward(self, dout):
+            return dout
+
+    seen: list[Any] = []
+    fusion.set_num_threads(2)
+    layers = [L.Linear(48, 320), L.ReLU(), Own(), L.Linear(320, 10)]
+    net = xpnn.Sequential(layers, xpnn.SoftmaxCrossEntropy(), lr=0.1)
+    net.train(*batches(1)[0])
+    assert seen == [(2, threads._ALONE)]
+    assert not fusion.plan(net).together
+
+
+def test_pools_size_is_numbas_own_again():
+    import numba
+
+    fusion.set_num_threads(1)
+    before = numba.get_num_threads()
+    network().train(*batches(1)[0])
+    assert numba.get_num_threads() == before
+
+
+def train_in_threads() -> None:
+    """Several networks at once: equal to one that trained alone."""
+    fusion.set_num_threads(2)
+    data = batches(8)
+    reference = network()
+    expected = [float(reference.train(x, y)[1]) for x, y in data]
+    found: list[list[float]] = []
+
+    def work() -> None:
+        net = network()
+        found.append([float(net.train(x, y)[1]) for x, y in data])
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [expected] * 4
+    assert openblas_threads() == 2
+
+
+def test_networks_in_threads():
+    train_in_threads()
+
+
+def run(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": os.path.dirname(__file__)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_networks_in_threads_on_a_pool_for_one_thread():
+    """Numba's "workqueue" ends a process that uses it from two threads at once."""
+    program = (
+        "import test_threads, numba; test_threads.train_in_threads(); "
+        "print(numba.threading_layer())"
+    )
+    assert run(program, NUMBA_THREADING_LAYER="workqueue") == "workqueue"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_child_trains_without_the_pool():
+    """GNU's OpenMP ends a child that uses the pool of its parent."""
+    program = """
+import os, sys
+import test_threads as t
+t.fusion.set_num_threads(2)
+net = t.network()
+data = t.batches(3)
+net.train(*data[0])
+sys.stdout.flush()
+child = os.fork()
+losses = [float(net.train(x, y)[1]) for x, y in data[1:]]
+print(losses, t.threads._forked, t.openblas_threads(), flush=True)
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    lines = run(program).splitlines()
+    ends = sorted(line.partition("] ")[2] for line in lines)
+    assert ends == ["False 2", "True 2"]
+    assert len({line.partition("] ")[0] for line in lines}) == 1
+
+
+def test_count_from_the_environment():
+    program = "import xpnn; print(xpnn.fusion.num_threads())"
+    assert run(program, XPNN_NUM_THREADS="3") == "3"
