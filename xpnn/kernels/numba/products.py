@@ -24,8 +24,21 @@ _ROW_MAJOR, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _gemm(
-    typing_context, real, address, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc
-):
+    typing_context: Any,
+    real: Any,
+    address: Any,
+    transpose_a: Any,
+    transpose_b: Any,
+    m: Any,
+    n: Any,
+    k: Any,
+    a: Any,
+    lda: Any,
+    b: Any,
+    ldb: Any,
+    c: Any,
+    ldc: Any,
+) -> Any:
     """Call ``cblas_?gemm`` with 64-bit sizes at an address: ``c = a @ b``.
 
     ``real`` is any number of the arrays' type; a, b and c are addresses.
