@@ -29,7 +29,15 @@ import numpy as np
 from ..errors import BackendError, ConfigurationError
 from ._openblas import controls, gemm_address
 
-__all__ = ["Team", "num_threads", "set_from_environment", "set_num_threads", "team", "working"]
+__all__ = [
+    "Team",
+    "describe",
+    "num_threads",
+    "set_from_environment",
+    "set_num_threads",
+    "team",
+    "working",
+]
 
 _VARIABLE = "XPNN_NUM_THREADS"
 
