@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import initializers, layers, losses, optimizers, regularization, schedules
+from . import augmentation, initializers, layers, losses, optimizers, regularization, schedules
 from ._settings import settings
 from .backend import Backend
 from .errors import ConfigurationError, XpnnError, unknown
@@ -37,7 +37,7 @@ from .network import Network
 from .random import Stream
 from .sequential import Sequential
 
-__all__ = ["build", "describe", "known", "register"]
+__all__ = ["build", "describe", "known", "make", "register"]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -48,6 +48,7 @@ _BASES: dict[str, type] = {
     "regularization": regularization.Regularization,
     "optimizer": optimizers.Optimizer,
     "schedule": schedules.Schedule,
+    "augmentation": augmentation.Augmentation,
 }
 
 #: What a table among the settings of a thing can be, by the kind of the thing.
@@ -58,6 +59,7 @@ _INNER: dict[str, tuple[str, ...]] = {
     "optimizer": ("schedule",),
     "schedule": ("schedule",),
     "initializer": ("initializer",),
+    "augmentation": (),
 }
 
 
@@ -73,6 +75,7 @@ _TABLE: dict[str, dict[str, type]] = {
     "optimizer": _exported(optimizers, optimizers.Optimizer),
     "schedule": _exported(schedules, schedules.Schedule),
     "initializer": _exported(initializers, object),
+    "augmentation": _exported(augmentation, augmentation.Augmentation),
 }
 _own: dict[str, dict[str, type]] = {kind: {} for kind in _TABLE}
 
@@ -82,8 +85,9 @@ def known(kind: str) -> dict[str, type]:
 
     Parameters
     ----------
-    kind : {"layer", "loss", "regularization", "optimizer", "schedule", "initializer"}
-        Which table.
+    kind : str
+        "layer", "loss", "regularization", "optimizer", "schedule", "initializer" or "augmentation":
+        which table.
 
     Returns
     -------
@@ -114,9 +118,9 @@ def register(cls: _Class) -> _Class:
     Parameters
     ----------
     cls : type
-        A subclass of `Layer`, `Loss`, `Regularization`, `Optimizer` or `Schedule`; or a class
-        whose instances can be called, which is an initializer. One of the same name that was
-        registered before is replaced.
+        A subclass of `Layer`, `Loss`, `Regularization`, `Optimizer`, `Schedule` or `Augmentation`;
+        or another class whose instances can be called, which is an initializer. One of the same
+        name that was registered before is replaced.
 
     Returns
     -------
@@ -296,6 +300,32 @@ def build(
         dtype=backend.dtype if isinstance(backend, Backend) else dtype,
         seed=seed,
     )
+
+
+def make(kind: str, entry: Any, path: str) -> Any:
+    """Make one thing that a description names.
+
+    Parameters
+    ----------
+    kind : str
+        As for `known`.
+    entry : str or mapping
+        The name of a class, or a table with a "type" and its settings.
+    path : str
+        How messages call it.
+
+    Raises
+    ------
+    ConfigurationError
+        As for `build`.
+
+    Examples
+    --------
+    >>> make("augmentation", {"type": "RandomShift", "pixels": 2}, "augment")
+    RandomShift(2)
+    """
+    known(kind)  # raises
+    return _build((kind,), entry, path)
 
 
 def _describe(kinds: tuple[str, ...], thing: object, path: str) -> dict[str, Any]:

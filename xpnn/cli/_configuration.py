@@ -12,6 +12,7 @@ from typing import Any
 from ..data import names
 from ..errors import ConfigurationError, unknown
 from ._kinds import Kind
+from ._models import MODELS, SHORT, Model
 from ._runs import CONFIGURATION
 from ._settings import (
     DEFAULT_SCHEDULE,
@@ -29,9 +30,6 @@ from ._settings import (
 
 #: "data", "model" and "training" with their settings.
 Configuration = dict[str, dict[str, Any]]
-
-#: What makes layers, where the file does not list them.
-_SHORT = ("hidden", "activation", "batch_norm", "dropout")
 
 
 def read_configuration(path: str) -> Configuration:
@@ -65,7 +63,7 @@ def read_configuration(path: str) -> Configuration:
             place = f"{file}: {section}.{key}"
             configuration[section][key] = known[key].kind.check(place, value)
     if "layers" in configuration["model"]:
-        for key in _SHORT:
+        for key in SHORT:
             if key in configuration["model"]:
                 raise ConfigurationError(
                     f"{file}: model.{key} means nothing beside model.layers: remove one of them"
@@ -96,15 +94,18 @@ def resolve(arguments: argparse.Namespace) -> Configuration:
     options = read_options(arguments, SETTINGS)
     model = configuration["model"]
     for setting, value in options:
-        if "layers" in model and setting.section == "model" and setting.key in _SHORT:
+        if "layers" in model and setting.section == "model" and setting.key in SHORT:
             raise ConfigurationError(
                 f"{setting.option}: the layers are those of the file, model.layers"
             )
         configuration[setting.section][setting.key] = value
+    known = None if "layers" in model else _complete_model(model, file)
+    if known is not None and known.layout is not None:
+        configuration["data"].setdefault("layout", known.layout)
     _set_regularization(model, arguments)
-    _set_optimizer(model, arguments)
+    _set_optimizer(model, arguments, known)
     for setting in SETTINGS:
-        if not ("layers" in model and setting.section == "model" and setting.key in _SHORT):
+        if not ("layers" in model and setting.section == "model" and setting.key in SHORT):
             default = copy.deepcopy(setting.default)
             table = configuration[setting.section]
             if default is not None:
@@ -141,6 +142,18 @@ def _read(kind: Kind, option: str, given: Any) -> Any:
     return kind.from_text(option, given) if isinstance(given, str) else given
 
 
+def _complete_model(model: dict[str, Any], file: str | None) -> Model:
+    """Set what is not said of a network by a word, and refuse what means nothing to it."""
+    kind = model.setdefault("type", "mlp")
+    for key in SHORT:
+        if key in model and key != "type" and key not in MODELS[kind].settings:
+            place = "" if file is None else f"{file}: "
+            raise ConfigurationError(f"{place}model.{key} means nothing for the model {kind}")
+    for key, default in MODELS[kind].settings.items():
+        model.setdefault(key, copy.deepcopy(default))
+    return MODELS[kind]
+
+
 def _set_regularization(model: dict[str, Any], arguments: argparse.Namespace) -> None:
     given = read_options(arguments, (PENALTY,))
     weight = given[0][1] if given else None
@@ -150,7 +163,9 @@ def _set_regularization(model: dict[str, Any], arguments: argparse.Namespace) ->
     model["regularization"] = {"type": "L2", "weight": weight, "roles": ["weight"]}
 
 
-def _set_optimizer(model: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _set_optimizer(
+    model: dict[str, Any], arguments: argparse.Namespace, known: Model | None
+) -> None:
     """Complete the optimizer: without a learning rate it gets one that suits it."""
     given = {setting.key: value for setting, value in read_options(arguments, (OPTIMIZER, LR))}
     given |= {s.key: value for s, value in read_options(arguments, (SCHEDULE,))}
@@ -160,12 +175,15 @@ def _set_optimizer(model: dict[str, Any], arguments: argparse.Namespace) -> None
         optimizer = {"type": given["optimizer"]}
         if given["optimizer"] == "SGD":
             optimizer["momentum"] = 0.9
+    if known is not None and known.clip_norm is not None:
+        optimizer.setdefault("clip_norm", known.clip_norm)
     rate, schedule = given.get("lr"), given.get("schedule")
     if "lr" not in optimizer or schedule is not None:
         if rate is None:
             rate = _highest(optimizer.get("lr"))
         if rate is None:
             rate = RATES.get(str(optimizer.get("type")), RATE)
+            rate *= 1.0 if known is None else known.rate
         optimizer["lr"] = {
             "one-cycle": {"type": "OneCycle", "max_lr": rate},
             "cosine": {"type": "Cosine", "lr": rate},

@@ -77,6 +77,8 @@ def _data(options: dict[str, Any], own: Any, task: str | None) -> dict[str, Any]
     kept = dict(own) if isinstance(own, dict) and own.get("name") == given["name"] else {}
     if not kept and task is not None and not _is_known(given["name"]):
         kept["task"] = task  # whole numbers may be either
+    if isinstance(own, dict) and "layout" in own:
+        kept["layout"] = own["layout"]  # that of the network
     if "data_dir" not in given:
         kept.pop("data_dir", None)
     return located(kept | given)

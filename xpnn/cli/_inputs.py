@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint import Model
-from ..data import load, names
+from ..data import arrange, load, names
 from ..errors import ConfigurationError, DataError, ShapeError, unknown
 
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -38,6 +38,9 @@ def read_samples(name: str, data_dir: str | None, model: Model) -> NDArray[Any]:
             )
         x = _read_csv(path, model) if suffix == ".csv" else _read_numpy(path)
     expected = model.extra.get("sample_shape")
+    layout = (model.extra.get("data") or {}).get("layout")
+    if layout is not None and expected is not None and list(x.shape[1:]) != expected:
+        x = arrange(x, layout, expected)
     if expected is not None and list(x.shape[1:]) != expected:
         raise ShapeError(
             f"{name}: a sample has shape {x.shape[1:]}, the network wants {tuple(expected)}"

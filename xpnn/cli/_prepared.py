@@ -36,7 +36,7 @@ class Prepared:
 
 def load_data(data: dict[str, Any]) -> Dataset:
     """Load the data set of the section [data] of a configuration."""
-    keys = ("data_dir", "target", "test_fraction", "seed", "task", "header")
+    keys = ("data_dir", "target", "test_fraction", "seed", "task", "header", "layout")
     return load(data["name"], **{key: data[key] for key in keys if key in data})
 
 

@@ -6,15 +6,39 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from ..augmentation import Augmentation
 from ..backend import Backend
 from ..data import Dataset
-from ..description import build
+from ..description import build, make
 from ..sequential import Sequential
+from ._models import make_layers
 
 #: The metrics of a training that names none.
 METRICS = {"classification": ("accuracy",), "regression": ("r2",)}
 #: What the test of a regression says besides: errors in the unit of the target.
 _ERRORS = ("mae", "rmse")
+
+
+#: Augmentations by a word.
+_AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "flip": {"type": "RandomFlip"},
+    "shift": {"type": "RandomShift", "pixels": 2, "fill": "edge"},
+}
+
+
+def augmentations(entries: list[Any]) -> list[Augmentation]:
+    """Make the augmentations of the section [training].
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown one, or a bad value.
+    """
+    made: list[Augmentation] = []
+    for index, entry in enumerate(entries):
+        known = _AUGMENTATIONS.get(entry.lower(), entry) if isinstance(entry, str) else entry
+        made.append(make("augmentation", known, f"training.augment[{index}]"))
+    return made
 
 
 def metrics_of_test(task: str, metrics: Iterable[str]) -> list[str]:
@@ -36,38 +60,8 @@ def make_network(model: dict[str, Any], dataset: Dataset, backend: Backend) -> S
     }
     layers = model.get("layers")
     if layers is None:
-        layers = perceptron(model, dataset.x_train.shape[1:], _outputs(dataset, loss))
+        layers = make_layers(model, dataset.x_train.shape[1:], _outputs(dataset, loss))
     return build({"layers": layers, "loss": loss} | kept, backend=backend)
-
-
-def perceptron(
-    model: dict[str, Any], sample_shape: tuple[int, ...], outputs: int
-) -> list[dict[str, Any]]:
-    """Describe a multilayer perceptron.
-
-    Parameters
-    ----------
-    model : dict
-        "hidden", "activation", "batch_norm" and "dropout".
-    sample_shape : tuple of int
-        Shape of a sample; all of its values come in.
-    outputs : int
-        Number of outputs.
-    """
-    layers: list[dict[str, Any]] = [] if len(sample_shape) == 1 else [{"type": "Flatten"}]
-    width = math.prod(sample_shape)
-    for hidden in model["hidden"]:
-        # The shift of a batch normalization makes a bias before it useless.
-        bias = not model["batch_norm"]
-        layers.append({"type": "Linear", "input_dim": width, "output_dim": hidden, "bias": bias})
-        if model["batch_norm"]:
-            layers.append({"type": "BatchNorm", "dim": hidden})
-        layers.append({"type": model["activation"]})
-        if model["dropout"]:
-            layers.append({"type": "Dropout", "p": model["dropout"]})
-        width = hidden
-    layers.append({"type": "Linear", "input_dim": width, "output_dim": outputs})
-    return layers
 
 
 def _loss(dataset: Dataset) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.layouts import LAYOUTS
 from ..description import known
 from ._kinds import (
     COLUMN,
@@ -20,6 +21,7 @@ from ._kinds import (
     integer,
     number,
 )
+from ._models import MODELS
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,20 @@ class Setting:
     def destination(self) -> str:
         """The attribute that holds its option after parsing."""
         return self.place.replace(".", "_")
+
+
+def _defaults(key: str) -> str:
+    """Write the defaults of a setting that depends on the model."""
+    found: dict[str, list[str]] = {}
+    for name, model in MODELS.items():
+        if key in model.settings:
+            value = model.settings[key]
+            shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            found.setdefault("yes" if value is True else shown, []).append(name)
+    if len(found) == 1:
+        return f" (default: {next(iter(found))})"
+    each = "; ".join(f"{', '.join(names)} {value}" for value, names in found.items())
+    return f" (default: {each})"
 
 
 ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Tanh", "Sigmoid")
@@ -116,6 +132,16 @@ _DATA = (
     ),
     Setting(
         "data",
+        "layout",
+        choice(LAYOUTS),
+        None,
+        "--layout",
+        "NAME",
+        "axes of a sample: flat; images, channels first; sequences, steps first (default: what "
+        "the model wants)",
+    ),
+    Setting(
+        "data",
         "standardize",
         choice(("auto", "feature", "set", "none")),
         "auto",
@@ -135,19 +161,59 @@ _DATA = (
 )
 _MODEL = (
     Setting("model", "layers", LIST),
-    Setting("model", "hidden", WIDTHS, (256, 128), "--hidden", "N,N", "widths of hidden layers"),
+    Setting(
+        "model",
+        "type",
+        choice(MODELS),
+        "mlp",
+        "--model",
+        "NAME",
+        "mlp; cnn, for images; lstm or gru, for sequences, as which rows of images will do",
+    ),
+    Setting(
+        "model",
+        "channels",
+        WIDTHS,
+        None,
+        "--channels",
+        "N,N",
+        f"filters of convolutions, with pooling after each{_defaults('channels')}",
+    ),
+    Setting(
+        "model",
+        "hidden",
+        WIDTHS,
+        None,
+        "--hidden",
+        "N,N",
+        f"widths of hidden layers{_defaults('hidden')}",
+    ),
     Setting(
         "model",
         "activation",
         choice(ACTIVATIONS),
-        "ReLU",
+        None,
         "--activation",
         "NAME",
-        "after each hidden layer: " + ", ".join(ACTIVATIONS),
+        f"after each hidden layer: {', '.join(ACTIVATIONS)}{_defaults('activation')}",
     ),
-    Setting("model", "batch_norm", FLAG, True, "--batch-norm", "", "batch normalization before it"),
     Setting(
-        "model", "dropout", number(0, 1), 0.4, "--dropout", "P", "probability of dropping, after it"
+        "model",
+        "batch_norm",
+        FLAG,
+        None,
+        "--batch-norm",
+        "",
+        f"batch normalization before it{_defaults('batch_norm')}",
+    ),
+    Setting(
+        "model",
+        "dropout",
+        number(0, 1),
+        None,
+        "--dropout",
+        "P",
+        f"probability of dropping, after it{_defaults('dropout')}",
     ),
     Setting("model", "loss", THING),
     Setting("model", "optimizer", THING),
@@ -185,6 +251,15 @@ _TRAINING = (
         "--metrics",
         "NAMES",
         "accuracy, top5, r2, mae, rmse; by default the one that suits the task",
+    ),
+    Setting(
+        "training",
+        "augment",
+        LIST,
+        None,
+        "--augment",
+        "NAMES",
+        "random changes of the images that are trained with: flip, shift (by 2 pixels)",
     ),
     Setting(
         "training", "device", TEXT, None, "--device", "DEVICE", "cpu, cuda, cuda:1 (default: cpu)"

@@ -23,7 +23,7 @@ from ._curves import draw, text_curve
 from ._measure import describe_result, measure
 from ._output import note, say
 from ._prepared import Prepared, prepare
-from ._recipe import METRICS, make_network, metrics_of_test
+from ._recipe import METRICS, augmentations, make_network, metrics_of_test
 from ._runs import CURVES, MODEL, RunFolder, refuse_used
 
 _INTERRUPTED = 130
@@ -48,6 +48,7 @@ def train(arguments: argparse.Namespace) -> int:
     prepared = prepare(configuration["data"], model_table["dtype"])
     dataset = prepared.dataset
     training.setdefault("metrics", list(METRICS[dataset.task]))
+    augment = augmentations(training.get("augment", []))
     metrics = [metric_room.get(name) for name in training["metrics"]]
     network = _network(model_table, dataset, backend, configuration_file(arguments))
     folder = RunFolder(configuration, dataset.name, arguments.out)
@@ -62,6 +63,7 @@ def train(arguments: argparse.Namespace) -> int:
             training["batch_size"],
             validation=prepared.validation,
             metrics=metrics,
+            augment=augment,
             callbacks=_callbacks(training, folder, arguments.quiet),
             progress=False,
         )
