@@ -99,7 +99,7 @@ from .schedules import (
     Step,
 )
 from .sequential import Sequential
-from .training import evaluate, fit, predict
+from .training import Checkpoint, evaluate, fit, predict
 
 if TYPE_CHECKING:
     from . import fusion
@@ -140,6 +140,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "CSVLog",
     "Callback",
+    "Checkpoint",
     "CheckpointError",
     "ConfigurationError",
     "Constant",

@@ -23,6 +23,7 @@ __all__ = [
     "clip",
     "device",
     "device_scope",
+    "dtype_name",
     "erf",
     "from_host",
     "full",
@@ -65,6 +66,12 @@ def is_synchronous(array: Array) -> bool:
     return library_name(array) in ("numpy", "array_api_strict") or (
         is_torch_array(array) and bool(array.device.type == "cpu")
     )
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's type as NumPy has it, such as "float32"."""
+    name = getattr(array.dtype, "name", None) or str(array.dtype)
+    return str(name).rsplit(".", 1)[-1]
 
 
 def zeros(shape: int | tuple[int, ...], like: Array, dtype: Any = None) -> Array:

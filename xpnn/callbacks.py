@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -39,6 +40,8 @@ class Run:
         Set by `stop`.
     memory : str or None
         What a step and the data are estimated to take on a device whose memory is known.
+    batch : int
+        Steps made so far in the epoch under way.
     """
 
     network: Network
@@ -48,6 +51,7 @@ class Run:
     history: History = field(default_factory=History)
     stop_reason: str | None = None
     memory: str | None = None
+    batch: int = 0
 
     def stopping(self) -> bool:
         """Tell whether somebody has asked for the end."""
@@ -90,6 +94,17 @@ class Callback:
     def on_train_end(self, run: Run) -> None:
         """At the end, however it came about."""
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of this callback: nothing, unless it says otherwise.
+
+        A dictionary of numbers, text, lists, dictionaries, and arrays of float32 or float64. One
+        with a state has some at all times.
+        """
+        return {}
+
+    def restore(self, run: Run, state: dict[str, Any]) -> None:
+        """Go on from a `state`, with arrays on the host. Called after `on_train_begin`."""
+
 
 class EarlyStopping(Callback):
     """Stop when a value no longer improves, and restore the weights that had the best one.
@@ -129,6 +144,7 @@ class EarlyStopping(Callback):
         self.patience = as_count(f"{name}: patience", patience)
         self.min_delta = checked_number(name, "min_delta", min_delta, low=0)
         smaller = monitor.removeprefix("val_") in ("loss", "mae", "rmse")
+        self.mode = mode
         self.sign = 1.0 if mode == "min" or (mode is None and smaller) else -1.0
         self._best = math.inf
         self._waited = 0
@@ -156,6 +172,23 @@ class EarlyStopping(Callback):
         if self._waited >= self.patience:
             run.stop("early stopping")
 
+    def state(self) -> dict[str, Any]:
+        """Return the best value, the weights that had it, and how long ago that was."""
+        return {"best": self._best, "waited": self._waited, "weights": self._weights}
+
+    def restore(self, run: Run, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        backend = run.network.backend
+        self._best, self._waited = float(state["best"]), int(state["waited"])
+        self._weights = None
+        if state["weights"] is not None:
+            with backend.scope():
+                values, buffers = (
+                    backend.asarray(vector.copy(), dtype=backend.float_dtype)
+                    for vector in state["weights"]
+                )
+            self._weights = values, buffers
+
     def on_train_end(self, run: Run) -> None:
         """Restore the best weights."""
         if self._weights is not None:
@@ -170,7 +203,7 @@ class CSVLog(Callback):
     Parameters
     ----------
     path : str or path
-        The file; overwritten.
+        The file; overwritten. A training that is resumed writes its earlier rows first.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -178,17 +211,22 @@ class CSVLog(Callback):
         self._file: IO[str] | None = None
 
     def on_train_begin(self, run: Run) -> None:
-        """Open the file."""
+        """Open the file, and write the rows that are there."""
         self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115
+        for number, row in enumerate(run.history):
+            self._write(row, with_names=number == 0)
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
         """Write a row, below the names of the columns if it is the first."""
+        self._write(row, with_names=len(run.history) == 1)
+
+    def _write(self, row: dict[str, Any], with_names: bool) -> None:
         import csv  # not for those who write no log
 
         if self._file is None:
             return
         writer = csv.writer(self._file)
-        if len(run.history) == 1:
+        if with_names:
             writer.writerow(row)
         writer.writerow(row.values())
         self._file.flush()
@@ -232,11 +270,16 @@ class Progress(Callback):
             return
         label = f"epoch {len(run.history) + 1}/{run.epochs}"
         self._bar = tqdm(total=run.steps_per_epoch, desc=label, unit="batch", leave=False)
+        if run.batch:  # the rest of an epoch
+            self._bar.update(run.batch)
 
     def on_batch_end(self, run: Run, loss: Array) -> None:
         """Move the bar."""
         if self._bar is not None:
-            self._bar.update()
+            try:
+                self._bar.update()
+            except (OSError, ValueError):  # the terminal is gone
+                self._bar = None
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
         """Replace the bar by a line."""
@@ -251,10 +294,13 @@ class Progress(Callback):
             self._write(f"stopped: {run.stop_reason}")
 
     def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with contextlib.suppress(OSError, ValueError):
+                bar.close()
 
 
 def _write_line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # The training is worth more than what it prints: it goes on where nobody can read it.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

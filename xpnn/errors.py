@@ -67,6 +67,10 @@ class DivergenceError(XpnnError, ArithmeticError):
         Epoch, counted from 1.
     lr : float
         Learning rate of that step.
+    batch : int or None
+        Batch of the epoch, counted from 0, where `xpnn.fit` trained.
+    culprit : str or None
+        What a second pass over the batch found first: "the output of layer 2 (ReLU)".
     history : History or None
         What `xpnn.fit` had recorded.
     """
@@ -79,6 +83,8 @@ class DivergenceError(XpnnError, ArithmeticError):
         self.step = step
         self.epoch = epoch
         self.lr = lr
+        self.batch: int | None = None
+        self.culprit: str | None = None
         self.history: Any = None
 
 
@@ -87,7 +93,17 @@ class GradientError(XpnnError, AssertionError):
 
 
 class CheckpointError(XpnnError):
-    """A model file cannot be written, or is damaged, foreign or refused."""
+    """A model file or checkpoint cannot be written, or is damaged, foreign or refused.
+
+    Attributes
+    ----------
+    history : History or None
+        What `xpnn.fit` had recorded, if it was the last checkpoint that could not be written.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.history: Any = None
 
 
 def readable_bytes(count: float) -> str:

@@ -70,6 +70,8 @@ class Network(Inputs):
         Flat vectors of parameters, gradients and buffers.
     optimizer_state : dict of str to array
         What the optimizer remembers: flat vectors like those of the parameters.
+    seed_given : bool
+        Whether the program chose the seed.
     steps : int
         Number of updates made so far.
     epochs : int
@@ -121,6 +123,7 @@ class Network(Inputs):
         else:
             self.backend = open_backend(backend, device, dtype)
         self.seed = fresh_seed() if seed is None else Stream(seed).seed
+        self.seed_given = seed is not None
         self.steps = 0
         self.epochs = 0
         self.total_steps: int | None = None
@@ -224,6 +227,12 @@ class Network(Inputs):
             places.append((layer.name, layer.stream))
             layer.build(Stream(seed, 2 * number + 1))
         return places
+
+    def reseed(self, seed: int) -> None:
+        """Take another seed for what is still to be drawn: masks, and the order of the rows."""
+        self.seed = Stream(seed).seed
+        if self._parameters is not None:
+            self._places = self._name_and_build(self._parameters.layers)
 
     def to(self, device: str | None = None, backend: str | Backend | None = None) -> Network:
         """Move parameters, buffers and optimizer state to another device or library.

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._standard import Array
+from .._standard import Array, dtype_name
 from ..backend import to_host
 from ..errors import CheckpointError
 from ._files import Bytes, write_file
@@ -62,6 +62,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, 
         With the path and the cause.
     """
     # The standard reader wants the wider types first, so that all lie at multiples of their width.
+    for key, tensor in tensors.items():
+        if dtype_name(tensor) not in _CODES:
+            raise CheckpointError(
+                f"{os.fspath(path)}: cannot be written: {key} is {dtype_name(tensor)}, "
+                "expected float32 or float64"
+            )
     items = sorted(tensors.items(), key=lambda item: (-_width(item[1]), item[0]))
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
@@ -88,12 +94,6 @@ def numbers(tensor: Array) -> memoryview:
     host = to_host(tensor)
     host = np.asarray(host, dtype=host.dtype.newbyteorder("<"), order="C")
     return host.reshape(-1).data.cast("B")
-
-
-def dtype_name(tensor: Array) -> str:
-    """Return the name of a type of any library, as NumPy has it."""
-    name = getattr(tensor.dtype, "name", None) or str(tensor.dtype)
-    return str(name).rsplit(".", 1)[-1]
 
 
 def _width(tensor: Array) -> int:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .._standard import Array
+from .._standard import Array, dtype_name
 from .._version import __version__
 from ..errors import CheckpointError, ConfigurationError
 from ._container import (
     Path,
     Tensors,
-    dtype_name,
     numbers,
     read_header,
     read_tensors,

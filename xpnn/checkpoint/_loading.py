@@ -20,7 +20,7 @@ from ._container import Path, Tensors
 from ._format import decode
 from ._model import Model
 
-__all__ = ["Labels", "check_fit", "load"]
+__all__ = ["Labels", "check_fit", "grow", "load"]
 
 #: What a file says of its tensors, by their keys.
 Labels: TypeAlias = dict[str, dict[str, Any]]
@@ -77,7 +77,7 @@ def load(
         target_standardization = _standardization("target_standardization", tensors)
         if network is None:
             network = _build(content, tensors, device, backend)
-            _grow(network, content["tensors"], tensors)
+            grow(network, content["tensors"], tensors)
             dtype = content["model"].get("dtype", "float32")
         else:
             dtype = network.backend.dtype
@@ -171,7 +171,7 @@ def _fitting(key: str, shape: tuple[int, ...], tensors: Tensors) -> NDArray[Any]
     return tensors[key]
 
 
-def _grow(network: Network, labels: Labels, tensors: Tensors) -> None:
+def grow(network: Network, labels: Labels, tensors: Tensors) -> None:
     """Give layers of a user's own the parameters that they make in their first forward pass."""
     parameters = network.parameters
     present = {part.key for part in (*parameters.values.parts, *parameters.buffers.parts)}

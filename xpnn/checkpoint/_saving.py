@@ -108,7 +108,7 @@ def write(
         tensors[key], kinds[key] = array, kind
     extra = model.get("extra")
     content = {
-        "model": describe(network) if type(network) is Sequential else None,
+        "model": _described(network, training is not None),
         "seed": network.seed,
         "steps": network.steps,
         "epochs": network.epochs,
@@ -119,6 +119,18 @@ def write(
         "xpnn_version": __version__,
     }
     encode(path, content, tensors, kinds)
+
+
+def _described(network: Network, is_checkpoint: bool) -> dict[str, Any] | None:
+    """Describe a network, if it can be: a checkpoint is read into the program's own network."""
+    if type(network) is not Sequential:
+        return None
+    try:
+        return describe(network)
+    except ConfigurationError:
+        if is_checkpoint:
+            return None
+        raise
 
 
 def _gather(network: Network) -> tuple[dict[str, Array], dict[str, str]]:

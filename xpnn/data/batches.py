@@ -41,12 +41,15 @@ class Batches(Protocol):
     memory: str | None
     """What the data and a step take on the device, where that is known."""
 
+    repeatable: bool
+    """Whether a batch can be had a second time."""
+
     @property
     def length(self) -> int | None:
         """Number of batches in a pass, where it is known."""
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of a pass, as (samples, targets, weights or None)."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of a pass, as (samples, targets, weights or None), from one on."""
 
 
 class ArrayBatches:
@@ -79,23 +82,24 @@ class ArrayBatches:
         self.rows = int(arrays[0].shape[0])
         self._bounds = batch_bounds(self.rows, batch_size, join_single)
         self.memory: str | None = None
+        self.repeatable = True
 
     @property
     def length(self) -> int:
         """Number of batches in a pass."""
         return len(self._bounds)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of pass ``number``."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of pass ``number``, from batch ``start`` on."""
         index = None
         if self.order is not None:
             permutation = self.order.at(number).permutation(self.rows)
             index = from_host(permutation, like=self.arrays[0], dtype=_index_dtype(self.arrays[0]))
-        for start, stop in self._bounds:
+        for first, stop in self._bounds[start:]:
             if index is None:
-                parts = [array[start:stop, ...] for array in self.arrays]
+                parts = [array[first:stop, ...] for array in self.arrays]
             else:
-                rows = index[start:stop]
+                rows = index[first:stop]
                 xp = array_namespace(index)
                 parts = [xp.take(array, rows, axis=0) for array in self.arrays]
             yield parts[0], parts[1], parts[2] if len(parts) > 2 else None
@@ -123,14 +127,15 @@ class IterableBatches:
         self.steps = steps
         self.finite = finite
         self.memory: str | None = None
+        self.repeatable = not isinstance(source, Iterator)
 
     @property
     def length(self) -> int | None:
         """Number of batches in a pass, where it is known."""
         return self.steps if self.steps is not None else operator.length_hint(self.source) or None
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of a pass.
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of a pass; take and drop the first ``start``.
 
         Raises
         ------
@@ -145,6 +150,11 @@ class IterableBatches:
                     "expected batches (x, y) or (x, y, sample_weight), "
                     f"got a {type(item).__name__}{size}; arrays are given as a tuple"
                 )
+            if count < start:
+                count += 1
+                if count == self.steps:
+                    return
+                continue
             if self.finite:
                 for name, value in zip(("x", "y", "sample_weight"), item, strict=False):
                     if value is None:

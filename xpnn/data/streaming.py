@@ -132,35 +132,42 @@ class StreamedBatches:
         self._chunks = [bounds[k : k + batches] for k in range(0, len(bounds), batches)]
         self._length = len(bounds)
         self.memory: str | None = None
+        self.repeatable = True
 
     @property
     def length(self) -> int:
         """Number of batches in a pass."""
         return self._length
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of pass ``number``."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of pass ``number``, from batch ``start`` on."""
+        skipped, chunks = start, self._chunks
+        while chunks and skipped >= len(chunks[0]):
+            skipped, chunks = skipped - len(chunks[0]), chunks[1:]
+        if not chunks:
+            return
+        chunks = [chunks[0][skipped:], *chunks[1:]]
         from concurrent.futures import ThreadPoolExecutor  # too slow an import for everybody
 
         permutation = None if self.order is None else self.order.at(number).permutation(self.rows)
-        longest = max(chunk[-1][1] - chunk[0][0] for chunk in self._chunks)
+        longest = max(chunk[-1][1] - chunk[0][0] for chunk in chunks)
 
         def load(k: int) -> None:
-            start, stop = self._chunks[k][0][0], self._chunks[k][-1][1]
-            rows = slice(start, stop) if permutation is None else permutation[start:stop]
+            begin, end = chunks[k][0][0], chunks[k][-1][1]
+            rows = slice(begin, end) if permutation is None else permutation[begin:end]
             feed.load(k % 2, rows)
 
         feed = open_feed(self.arrays, self.dtypes, self.backend, longest)
         # The thread ends before the feed does: it may still be loading when somebody stops early.
         with contextlib.closing(feed), ThreadPoolExecutor(1, "xpnn-data") as thread:
             loading = thread.submit(load, 0)
-            for k, chunk in enumerate(self._chunks):
+            for k, chunk in enumerate(chunks):
                 loading.result()
                 feed.arrive(k % 2)
-                if k + 1 < len(self._chunks):
+                if k + 1 < len(chunks):
                     loading = thread.submit(load, k + 1)
                 first = chunk[0][0]
-                for start, stop in chunk:
-                    parts = feed.batch(k % 2, start - first, stop - first)
+                for begin, end in chunk:
+                    parts = feed.batch(k % 2, begin - first, end - first)
                     yield parts[0], parts[1], parts[2] if len(parts) > 2 else None
                 feed.leave(k % 2)
