@@ -131,6 +131,20 @@ def test_streamed_data_and_batches_of_others_go_on(resident, tmp_path, monkeypat
         assert_same_training(run(resume=path), expected)
 
 
+def test_augmented_images_go_on(tmp_path):
+    def run(**more):
+        net = xpnn.Sequential(
+            [xpnn.Flatten(), xpnn.Linear(16, 3)], xpnn.SoftmaxCrossEntropy(), lr=0.1, seed=0
+        )
+        images = np.arange(30 * 16.0).reshape(30, 1, 4, 4) % 7
+        return net, fit(net, (images, Y), 3, 8, augment=xpnn.RandomFlip(), **more)
+
+    expected = run()
+    run(checkpoint=Checkpoint(tmp_path, keep=99, every_steps=1))
+    for path in files(tmp_path):
+        assert_same_training(run(resume=path), expected)
+
+
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "AdamW"])
 def test_every_optimizer_goes_on(name, tmp_path):
     made = {"SGD": lambda: xpnn.SGD(0.1, momentum=0.9)}.get(name, lambda: getattr(xpnn, name)(1e-2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..augmentation import Augmenter, augmented
+from ..augmentation import Augmentation, Augmenter, augmented
 from ..backend import to_host
 from ..data.batches import Batches, IterableBatches, array_batches, checked_arrays
 from ..data.splitting import split
@@ -102,9 +102,8 @@ def checked_augmenters(augment: Any) -> list[Augmenter]:
 
 def name_of(augmenter: Augmenter) -> str:
     """Return what tells an augmentation from others, in every process."""
-    if type(augmenter).__repr__ is object.__repr__:
-        return type(augmenter).__qualname__
-    return str(getattr(augmenter, "__qualname__", None) or repr(augmenter))
+    own = augmenter if hasattr(augmenter, "__qualname__") else type(augmenter)
+    return repr(augmenter) if isinstance(augmenter, Augmentation) else str(own.__qualname__)
 
 
 def try_augmentation(network: Network, x: Any, augmenters: list[Augmenter]) -> None:
