@@ -7,6 +7,7 @@ else, and so may an object that has a ``forward`` of its own.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -14,11 +15,15 @@ from .. import layers as built_in
 from ..layers import (
     ELU,
     GELU,
+    AvgPool2d,
     BatchNorm,
+    BatchNorm2d,
+    Conv2d,
     Dropout,
     LayerNorm,
     LeakyReLU,
     Linear,
+    MaxPool2d,
     ReLU,
     Sigmoid,
     SiLU,
@@ -45,6 +50,14 @@ _PLACES: tuple[set[type[Layer]], ...] = (
     {BatchNorm, LayerNorm},
     set(_ACTIVATIONS),
     {Dropout},
+)
+
+#: The same of a chain that begins with a convolution.
+_IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
+    {Conv2d},
+    {BatchNorm2d},
+    set(_ACTIVATIONS),
+    {MaxPool2d, AvgPool2d},
 )
 
 #: Layers that make no matrix product. Only with these may the pool of threads work on a plan.
@@ -106,10 +119,13 @@ def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[Pl
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
-        length = _chain_length(layers[start:]) if lack is None else 0
+        places = _IMAGE_PLACES if type(layers[start]) is Conv2d else _PLACES
+        length = _chain_length(layers[start:], places) if lack is None else 0
         run = tuple(layers[start : start + max(length, 1)])
         first = run[0]
-        if length > 1 or (length == 1 and type(first) is not Linear):
+        if length and type(first) is Conv2d:
+            steps.append(_images(run, dtype, scratch))
+        elif length > 1 or (length == 1 and type(first) is not Linear):
             steps.append(_chain(run, dtype, scratch))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
@@ -120,10 +136,10 @@ def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[Pl
     return steps
 
 
-def _chain_length(layers: Sequence[Layer]) -> int:
+def _chain_length(layers: Sequence[Layer], places: tuple[set[type[Layer]], ...]) -> int:
     """Count the layers at the beginning that fit into one chain."""
     length = 0
-    for place in _PLACES:
+    for place in places:
         if length < len(layers):
             layer = layers[length]
             length += type(layer) in place and is_built_in(layer)
@@ -133,13 +149,27 @@ def _chain_length(layers: Sequence[Layer]) -> int:
 def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
     from .chain import ChainStep  # loads Numba
 
+    return ChainStep(run, _activation(run), dtype, scratch, _fused(run))
+
+
+def _images(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
+    from .convolution import ConvolutionStep  # loads Numba
+
+    return ConvolutionStep(run, _activation(run), dtype, scratch, _fused(run))
+
+
+def _activation(run: tuple[Layer, ...]) -> str:
+    """Name the activation of a chain as the kernels do."""
     kind = "identity"
     for layer in run:
         kind = _ACTIVATIONS.get(type(layer), kind)
         if isinstance(layer, GELU) and layer.approximate == "tanh":
             kind = "gelu_tanh"
-    names = " + ".join(type(layer).__name__ for layer in run)
-    return ChainStep(run, kind, dtype, scratch, f"fused by Numba: {names}")
+    return kind
+
+
+def _fused(run: tuple[Layer, ...]) -> str:
+    return "fused by Numba: " + " + ".join(type(layer).__name__ for layer in run)
 
 
 def _why_not(layer: Layer, lack: str | None) -> str:
@@ -156,6 +186,8 @@ def _settle(steps: list[PlanStep]) -> None:
         if isinstance(step, Step):
             step.keeps_output = _stays(steps[index + 1 :])
             step.keeps_gradient = _stays(steps[:index][::-1])
+    for step, after in itertools.pairwise(steps):
+        step.meet(after)
     for slot, step in enumerate(step for step in steps if isinstance(step, Step)):
         step.slot = slot % 2
 

@@ -50,6 +50,9 @@ class Scratch:
         self.gradients = Buffer(dtype), Buffer(dtype)
         self.inner = Buffer(dtype)  # gradients inside a step
         self.words = Buffer(np.uint64)  # random bits
+        self.images = Buffer(dtype)  # gradients inside a convolution, with margins
+        self.packed = Buffer(dtype)  # filters in another order
+        self.partial = Buffer(dtype)  # what parts of a batch add to the gradients of filters
         self._constants = np.zeros(0, dtype), np.ones(0, dtype), np.zeros((1, 0), np.uint16)
 
     def constants(self, width: int) -> tuple[Array, Array, Array]:
@@ -91,6 +94,9 @@ class PlanStep:
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
         raise NotImplementedError
+
+    def meet(self, after: PlanStep) -> None:
+        """Learn which step comes next in the plan."""
 
     def forget(self) -> None:
         """Drop what `forward` left, as there will be no backward pass."""

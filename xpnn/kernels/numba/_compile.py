@@ -102,9 +102,10 @@ class Kernel:
     function : function
         The loop, as Numba understands it.
     arguments : str
-        What each argument is, separated by blanks: "vector" or "matrix" of the kernel's type,
-        "lanes" (uint16, two axes), "words" (uint64), "indices" (int64), "numbers" (float64), with
-        a "!" behind where the kernel writes into them; "real", "integer". Arrays are in C order.
+        What each argument is, separated by blanks: "vector", "matrix" or "images" (four axes) of
+        the kernel's type, "codes" (uint8, four axes), "lanes" (uint16, two axes), "words" (uint64),
+        "indices" (int64), "numbers" (float64), with a "!" behind where the kernel writes into them;
+        "real", "integer". Arrays are in C order.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
@@ -176,6 +177,8 @@ def _argument(kind: str, real: Any) -> Any:
     dtype, ndim = {
         "vector": (real, 1),
         "matrix": (real, 2),
+        "images": (real, 4),
+        "codes": (types.uint8, 4),
         "lanes": (types.uint16, 2),
         "words": (types.uint64, 1),
         "indices": (types.int64, 1),

@@ -1,0 +1,238 @@
+"""Fused steps of images against the layers that they replace, and against PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import xpnn
+from test_fusion import ACTIVATIONS, assert_same_state, pair, steps_of
+from tolerances import assert_close
+from xpnn import layers as L
+
+pytest.importorskip("numba")
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+LIMIT = {"float32": 1e-5, "float64": 1e-11}
+
+
+def images_through(make: Callable[[], list[L.Layer]], shape: Any, dtype: str) -> list[Any]:
+    """One step of both networks: outputs, gradients of all parameters and of the input."""
+    found = []
+    for fuse in (True, False):
+        first = L.Conv2d(shape[1], shape[1], 1)  # so that the next one needs a gradient
+        network = xpnn.Sequential(
+            [first, *make()], xpnn.MeanSquaredError(), lr=0.01, seed=3, dtype=dtype, fuse=fuse
+        )
+        x = np.random.default_rng(0).standard_normal(shape)
+        target = np.zeros(network.output_shape(shape))
+        output, loss = network.train(x, target + 0.5)
+        again, _ = network.train(x[:1], target[:1])
+        found.append((network, output, loss, again, network.eval(x)))
+    return found
+
+
+@st.composite
+def convolutions(draw: Any) -> tuple[Any, ...]:
+    """Settings of a convolution, and a size of images that it can take."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    depth, multiple = draw(st.sampled_from([1, 2, 5])), draw(st.sampled_from([1, 3, 17]))
+    pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
+    kernel, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
+    same = draw(st.booleans())
+    stride = (1, 1) if same else draw(pairs(1, 4))
+    padding: Any = "same" if same else draw(pairs(0, 3))
+    margin = (0, 0) if same else padding
+    least = [
+        max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, margin, strict=True)
+    ]
+    size = tuple(n + draw(st.integers(0, 6)) for n in least)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return (
+        groups * depth,
+        groups * multiple,
+        kernel,
+        {**settings, "bias": draw(st.booleans())},
+        size,
+    )
+
+
+@each_dtype
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@hypothesis.given(found=convolutions(), rows=st.sampled_from([1, 2, 5]))
+def test_every_convolution(dtype, found, rows):
+    """Strides, paddings, dilations, groups, odd sizes, one image, a kernel as large as it."""
+    channels, filters, kernel, settings, size = found
+
+    def make() -> list[L.Layer]:
+        return [L.Conv2d(channels, filters, kernel, **settings)]
+
+    fused, plain = images_through(make, (rows, channels, *size), dtype)
+    for actual, expected in zip(fused[1:], plain[1:], strict=True):
+        assert_close(actual, expected, dtype, 10)
+    assert_close(fused[0].parameters.grads.array, plain[0].parameters.grads.array, dtype, 20)
+    assert_same_state(fused[0], plain[0], dtype, 10)
+
+
+POOLS: dict[str, Callable[[], list[L.Layer]]] = {
+    "none": list,
+    "max 2": lambda: [L.MaxPool2d(2)],
+    "max 3 that overlaps": lambda: [L.MaxPool2d(3, 2, 1)],
+    "max with gaps": lambda: [L.MaxPool2d((1, 2), (2, 3))],
+    "mean 2": lambda: [L.AvgPool2d(2)],
+    "mean 3 with padding": lambda: [L.AvgPool2d(3, 2, 1)],
+    "mean 3 of pixels": lambda: [L.AvgPool2d(3, 2, 1, count_padding=False)],
+}
+
+
+@each_dtype
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("activation", ["", "ReLU", "GELU"])
+def test_runs(activation, pool, norm, dtype):
+    def run(channels: int, filters: int) -> list[L.Layer]:
+        layers: list[L.Layer] = [L.Conv2d(channels, filters, 3, padding=1)]
+        layers += [L.BatchNorm2d(filters)] if norm else []
+        layers += [ACTIVATIONS[activation]()] if activation else []
+        return layers + POOLS[pool]()
+
+    def make() -> list[L.Layer]:
+        return [*run(2, 5), *run(5, 19), L.Flatten(), L.Linear(19 * size, 3)]
+
+    shape = (4, 2, 9, 12)
+    inner = xpnn.Sequential([*run(2, 5), *run(5, 19)], xpnn.MeanSquaredError(), lr=0.1)
+    size = math.prod(inner.output_shape(shape)[2:])
+    fused, plain = images_through(make, shape, dtype)
+    kinds = [kind.split(":")[0] for kind in steps_of(fused[0])]
+    assert kinds == ["ConvolutionStep"] * 3 + ["LayerStep", "LinearStep"]
+    for actual, expected in zip(fused[1:], plain[1:], strict=True):
+        assert_close(actual, expected, dtype, 20)
+    assert_same_state(fused[0], plain[0], dtype, 20)
+
+
+@each_dtype
+def test_training_is_that_of_the_layers(dtype):
+    """200 steps of a network of every kind of run, with batches that shrink and grow."""
+
+    def make() -> list[L.Layer]:
+        first = [L.Conv2d(1, 8, 3, padding=1, bias=False), L.BatchNorm2d(8), L.ReLU()]
+        second = [L.Conv2d(8, 16, 3, stride=2), L.BatchNorm2d(16), L.SiLU(), L.AvgPool2d(2)]
+        return [*first, L.MaxPool2d(2), *second, L.Dropout(0.3), L.Flatten(), L.Linear(16, 4)]
+
+    fused, plain = pair(make, dtype=dtype, regularization=xpnn.L2(1e-3))
+    rng = np.random.default_rng(1)
+    centres = rng.standard_normal((4, 1, 12, 12))
+    for step in range(200):
+        labels = rng.integers(0, 4, 16 if step % 10 else 7)
+        x = centres[labels] + rng.standard_normal((len(labels), 1, 12, 12))
+        (_, loss), (_, expected) = fused.train(x, labels), plain.train(x, labels)
+        assert math.isclose(float(loss), float(expected), rel_tol=LIMIT[dtype])
+    assert_close(fused.eval(x), plain.eval(x), dtype, 20)
+    assert_same_state(fused, plain, dtype, 20)
+    assert all(not layer.cache for layer in fused.layers)
+
+
+def test_convolution_agrees_with_pytorch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((3, 4, 9, 8))
+    layer = L.Conv2d(4, 6, (3, 2), stride=(2, 3), padding=(1, 2), dilation=(2, 1), groups=2)
+    net = xpnn.Sequential(
+        [layer], xpnn.MeanSquaredError(), optimizer=xpnn.SGD(0.1), dtype="float64", seed=0
+    )
+    weights, bias = (torch.tensor(np.array(layer.params[n]), requires_grad=True) for n in "Wb")
+    given = torch.nn.functional.conv2d(
+        torch.tensor(x), weights, bias, (2, 3), (1, 2), (2, 1), groups=2
+    )
+    torch.nn.functional.mse_loss(given, torch.zeros_like(given)).backward()
+    output, _ = net.train(x, np.zeros(given.shape))
+    assert_close(output, given.detach().numpy(), "float64")
+    assert_close(layer.grads["W"], weights.grad.numpy(), "float64")
+    assert_close(layer.grads["b"], bias.grad.numpy(), "float64")
+
+
+def test_inputs_of_every_layout():
+    x = np.random.default_rng(3).standard_normal((3, 2, 6, 5)).astype(np.float32)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    variants = [read_only, last, np.repeat(x, 2, axis=3)[..., ::2], x.astype(np.float64)]
+
+    def make() -> xpnn.Sequential:
+        return xpnn.Sequential(
+            [L.Conv2d(2, 3, 3), L.ReLU()], xpnn.MeanSquaredError(), lr=0.1, seed=0
+        )
+
+    target = np.zeros((3, 3, 4, 3))
+    reference = make()
+    expected, test = reference.train(x, target)[0], reference.eval(x)
+    assert expected.flags.c_contiguous
+    for variant in variants:
+        network, before = make(), variant.copy()
+        assert (network.train(variant, target)[0] == expected).all()
+        assert (network.eval(variant) == test).all()
+        assert (variant == before).all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("pool", POOLS)
+def test_bad_numbers_come_through(pool, bad):
+    """They are where the layers have them, and leave no trace."""
+
+    def make() -> list[L.Layer]:
+        return [L.Conv2d(1, 2, 2, weight_initializer="ones"), L.ReLU(), *POOLS[pool]()]
+
+    fused, plain = pair(make, xpnn.MeanSquaredError, dtype="float64")
+    x = np.random.default_rng(4).standard_normal((2, 1, 7, 8))
+    x[1, 0, 3, 4] = bad
+    output, expected = fused.eval(x), plain.eval(x)
+    np.testing.assert_array_equal(np.isnan(output), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(output), np.isinf(expected))
+    before = fused.parameters.values.copy()
+    with pytest.raises(xpnn.DivergenceError):
+        fused.train(x, np.zeros(output.shape))
+    assert (fused.parameters.values.array == before).all()
+
+
+def test_what_left_is_not_overwritten_and_results_repeat():
+    """Also with another number of threads: parts depend on the shapes alone."""
+
+    def make() -> list[L.Layer]:
+        return [L.Conv2d(2, 20, 3, padding=1), L.BatchNorm2d(20), L.ReLU(), L.Conv2d(20, 3, 3)]
+
+    rng = np.random.default_rng(5)
+    batches = [rng.standard_normal((32, 2, 10, 9)) for _ in range(4)]
+    before = xpnn.fusion.num_threads()
+    states = []
+    for count in (1, 2):
+        if before is not None:
+            xpnn.fusion.set_num_threads(count)
+        try:
+            network, _ = pair(make, xpnn.MeanSquaredError)
+            outputs = []
+            for x in batches:
+                for output in (network.train(x, np.zeros((32, 3, 8, 7)))[0], network.eval(x)):
+                    outputs.append((output, output.copy()))
+            assert all((given == then).all() for given, then in outputs)
+            states.append(network.parameters.values.copy())
+        finally:
+            if before is not None:
+                xpnn.fusion.set_num_threads(before)
+    assert (states[0] == states[1]).all()
+
+
+def test_wrong_shapes_name_the_layer():
+    network = xpnn.Sequential(
+        [L.Conv2d(3, 4, 5), L.BatchNorm2d(4)], xpnn.MeanSquaredError(), lr=0.1, seed=0
+    )
+    for shape in ((2, 8, 8, 3), (2, 3, 4, 8), (2, 3, 8)):
+        with pytest.raises(xpnn.ShapeError, match=r"layer 0 \(Conv2d\)"):
+            network.train(np.ones(shape), np.ones((2, 4, 4, 4)))
+    assert network.steps == 0

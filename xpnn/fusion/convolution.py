@@ -1,0 +1,444 @@
+"""Convolution, batch normalization, activation and pooling as one step, by Numba's kernels.
+
+Inside of the step images are (N, H, W, C) in memory. What goes from one such step to the next stays
+so: it is handed on as a view (N, C, H, W) of that memory, in training as one into the next one's
+padded input. Everything else gets and gives arrays (N, C, H, W) in C order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._standard import Array
+from ..kernels.numba import convolution, images
+from ..kernels.numba.blocked_product import Panel, panel
+from ..kernels.numba.geometry import Geometry
+from ..layers import ELU, AvgPool2d, BatchNorm2d, Conv2d, LeakyReLU, MaxPool2d
+from ..layers.layer import Layer
+from .steps import PlanStep, Scratch, Step
+from .threads import team
+
+__all__ = ["ConvolutionStep"]
+
+#: Parts in which the gradients of the filters are summed, and the numbers that all may have.
+_PARTS, _NUMBERS = 16, 1 << 22
+
+
+class _Sized(NamedTuple):
+    """What a size of the images asks for."""
+
+    geometry: Geometry
+    table: Array
+    pooled: tuple[int, int]
+
+
+class _Kept(NamedTuple):
+    """What a forward pass leaves for the backward pass."""
+
+    shape: tuple[int, ...]
+    sized: _Sized
+    padded: Array
+    convolved: Array
+    centre: Array
+    scale: Array
+    shift: Array
+    codes: Array
+
+
+class ConvolutionStep(Step):
+    """Up to four layers: Conv2d, BatchNorm2d, an activation, MaxPool2d or AvgPool2d.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        In this order, the first of them there.
+    kind : str
+        The activation, as `xpnn.kernels.numba.images` names it; "identity" if there is none.
+    dtype : str
+        "float32" or "float64".
+    scratch : Scratch
+        Shared by the steps of a plan.
+    remark : str
+        For people.
+
+    Attributes
+    ----------
+    follower : ConvolutionStep or None
+        The next step, if it is of this kind.
+    preceded : bool
+        Whether the step before is of this kind.
+    """
+
+    def __init__(
+        self, layers: tuple[Layer, ...], kind: str, dtype: str, scratch: Scratch, remark: str
+    ) -> None:
+        super().__init__(layers, dtype, scratch, remark)
+        kinds: dict[type, Any] = {type(layer): layer for layer in layers}
+        self._conv: Conv2d = kinds.pop(Conv2d)
+        self._norm: BatchNorm2d | None = kinds.pop(BatchNorm2d, None)
+        maximum, average = kinds.pop(MaxPool2d, None), kinds.pop(AvgPool2d, None)
+        self._activation: Any = next(iter(kinds.values()), None)
+        self._pool: Any = maximum or average
+        self._pooling = images.MAXIMUM if maximum else images.AVERAGE if average else images.NONE
+        self._kind = kind
+        self._bare = len(layers) == 1
+        self.follower: ConvolutionStep | None = None
+        self.preceded = False
+        self._panel: Panel = panel(dtype)
+        self._sizes: dict[tuple[int, int], _Sized] = {}
+        self._memory: dict[str, Array] = {}
+        self._window = self._pool_window()
+        self._expected: Any = None  # what the step before wrote straight into the padded input
+        self._kept: Any = None
+
+    def meet(self, after: PlanStep) -> None:
+        """Keep the order of the memory between two of a kind."""
+        if isinstance(after, ConvolutionStep):
+            self.follower, after.preceded = after, True
+
+    # ---------------------------------------------------------------- training
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        shape = self._checked(input.shape)
+        n, sized = input.shape[0], self._sized(input.shape[2:])
+        padded = self._inlet(n, sized)
+        if input is not self._expected:
+            self._enter(input, padded, sized.geometry.margins)
+        self._expected = None
+        filters, count = self._conv.out_channels, sized.geometry.count
+        convolved = self._own("convolved", (n, *count, filters))
+        moments = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
+        packed = self._scratch.packed.matrix(1, self._conv.params["W"].size)[0]
+        self._convolve(sized, padded, packed, convolved, moments)
+        zeros, ones, _ = self._scratch.constants(filters)
+        centre, scale, shift = zeros, ones, zeros
+        if self._norm is not None:
+            norm = self._norm
+            centre, inverse, scale = (self._own(v, (filters,)) for v in ("c", "inverse", "scale"))
+            shift = norm.params["beta"]
+            images.statistics[self._name](
+                moments,
+                math.prod(count),
+                norm.params["gamma"],
+                norm.epsilon,
+                norm.momentum,
+                norm.buffers["running_mean"],
+                norm.buffers["running_var"],
+                centre,
+                inverse,
+                scale,
+            )
+        codes = self._codes(n if self._pool is not None else 0, sized)
+        self._kept = _Kept(input.shape, sized, padded, convolved, centre, scale, shift, codes)
+        if self._bare:
+            return self._out(convolved, shape)
+        if self.follower is None:
+            finished = self._own("finished", (n, *sized.pooled, filters))
+            self._finish(convolved, centre, scale, shift, finished, 0, 0, codes)
+            return self._out(finished, shape)
+        return self._hand_on(self.follower, convolved, centre, scale, shift, codes, shape)
+
+    def backward(self, dout: Array) -> Array | None:
+        """Write the gradients of the parameters; return that of the input if it is wanted."""
+        kept: _Kept = self._kept
+        self._kept = None
+        geometry, filters = kept.sized.geometry, self._conv.out_channels
+        n = kept.padded.shape[0]
+        (top, _), (left, _) = geometry.gradient_margins
+        factors = np.empty((0, 0), self._dtype)
+        if self._bare:
+            gradient = self._bordered("gradient", (n, *geometry.gradient_padded, filters))
+            self._enter(dout, gradient, geometry.gradient_margins)
+        else:
+            shape = n, *geometry.gradient_padded, filters
+            gradient = self._scratch.images.matrix(n, math.prod(shape[1:])).reshape(shape)
+            sums = self._own("sums", (n, 2 * filters))
+            given = self._given(dout)
+            self._launch(
+                images.BACKWARD[self._kind],
+                gradient.size,
+                given,
+                kept.codes,
+                kept.convolved,
+                kept.centre,
+                kept.scale,
+                kept.shift,
+                self._setting(),
+                self._pooling,
+                self._window,
+                gradient,
+                top,
+                left,
+                sums,
+            )
+            if self._norm is not None:
+                norm = self._norm
+                factors = self._own("factors", (3, geometry.count[1] * filters))
+                images.coefficients[self._name](
+                    sums,
+                    math.prod(geometry.count),
+                    kept.centre,
+                    self._memory["inverse"],
+                    kept.scale,
+                    norm.grads["gamma"],
+                    norm.grads["beta"],
+                    factors,
+                )
+        return self._products(kept, gradient, factors)
+
+    def _products(self, kept: _Kept, gradient: Array, factors: Array) -> Array | None:
+        """Make the gradients by the filters, the bias and the input."""
+        sized, conv = kept.sized, self._conv
+        n, _, height, width = kept.shape
+        filters = conv.params["W"].reshape(conv.out_channels, -1)
+        parallel = team().parallel
+        dinput = np.empty((0, height, width, conv.in_channels), self._dtype)
+        turned = np.empty(0, self._dtype)
+        if self.wants_gradient:
+            turned = self._scratch.packed.matrix(1, sized.geometry.turned_size)[0]
+            convolution.pack_turned[self._name, parallel](
+                sized.table, self._panel.lanes, filters, turned
+            )
+            rows = height * width * conv.in_channels
+            dinput = self._gradient(n, rows) if self.preceded else self._inner(n, rows)
+            dinput = dinput.reshape(n, height, width, conv.in_channels)
+        size = filters.size + conv.out_channels
+        partial = self._scratch.partial.matrix(min(n, _PARTS, max(1, _NUMBERS // size)), size)
+        convolution.backward[self._name, parallel](
+            self._panel.address,
+            self._panel.lanes,
+            sized.table,
+            kept.padded,
+            gradient,
+            kept.convolved,
+            factors,
+            turned,
+            self._scratch.constants(conv.in_channels)[0],
+            partial,
+            dinput,
+        )
+        dbias = conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,))
+        dweights = conv.grads["W"].reshape(filters.shape)
+        convolution.collect[self._name, parallel](sized.table, partial, dweights, dbias)
+        if not self.wants_gradient:
+            return None
+        if self.preceded:
+            return dinput.transpose(0, 3, 1, 2)
+        outside = self._gradient(n, height * width * conv.in_channels).reshape(kept.shape)
+        self._launch(images.leave, dinput.size, dinput, outside)
+        return outside
+
+    def forget(self) -> None:
+        """Drop what `forward` left."""
+        self._kept = self._expected = None
+
+    # ---------------------------------------------------------------- test mode
+
+    def evaluate(self, input: Array) -> Array:
+        """Return the output in test mode, in new memory: threads may share a network."""
+        shape = self._checked(input.shape)
+        n, sized = input.shape[0], self._sized(input.shape[2:])
+        filters = self._conv.out_channels
+        padded = np.zeros((n, *sized.geometry.padded, self._conv.in_channels), self._dtype)
+        self._enter(input, padded, sized.geometry.margins)
+        output = np.empty((n, *sized.geometry.count, filters), self._dtype)
+        packed = np.empty(self._conv.params["W"].size, self._dtype)
+        self._convolve(sized, padded, packed, output, np.empty((0, 0), self._dtype))
+        if not self._bare:
+            centre, scale, _ = self._scratch.constants(filters)
+            shift = centre
+            if self._norm is not None:
+                norm = self._norm
+                centre = norm.buffers["running_mean"]
+                scale = norm.params["gamma"] / np.sqrt(norm.buffers["running_var"] + norm.epsilon)
+                shift = norm.params["beta"]
+            convolved, output = output, np.empty((n, *sized.pooled, filters), self._dtype)
+            codes = np.empty(output.shape, np.uint8)
+            self._finish(convolved, centre, scale, shift, output, 0, 0, codes)
+        if self.follower is not None:
+            return output.transpose(0, 3, 1, 2)
+        outside = np.empty(shape, self._dtype)
+        self._launch(images.leave, output.size, output, outside)
+        return outside
+
+    # ---------------------------------------------------------------- details
+
+    def _convolve(
+        self, sized: _Sized, padded: Array, packed: Array, output: Array, moments: Array
+    ) -> None:
+        conv = self._conv
+        filters = conv.params["W"].reshape(conv.out_channels, -1)
+        bias = conv.params["b"] if conv.bias else self._scratch.constants(conv.out_channels)[0]
+        lanes = self._panel.lanes
+        convolution.pack[self._name, team().parallel](sized.table, lanes, filters, packed)
+        self._launch(
+            convolution.forward,
+            padded.size,
+            self._panel.address,
+            lanes,
+            sized.table,
+            padded,
+            packed,
+            bias,
+            output,
+            moments,
+        )
+
+    def _finish(
+        self,
+        convolved: Array,
+        centre: Array,
+        scale: Array,
+        shift: Array,
+        output: Array,
+        top: int,
+        left: int,
+        codes: Array,
+    ) -> None:
+        """Normalize, activate and pool."""
+        self._launch(
+            images.FORWARD[self._kind],
+            convolved.size,
+            convolved,
+            centre,
+            scale,
+            shift,
+            self._setting(),
+            self._pooling,
+            self._window,
+            output,
+            top,
+            left,
+            codes,
+        )
+
+    def _hand_on(
+        self,
+        follower: ConvolutionStep,
+        convolved: Array,
+        centre: Array,
+        scale: Array,
+        shift: Array,
+        codes: Array,
+        shape: tuple[int, ...],
+    ) -> Array:
+        """Write the output into the padded input of the next step, and return a view of it."""
+        n, _, height, width = shape
+        sized = follower._sized((height, width))
+        inlet = follower._inlet(n, sized)
+        (top, _), (left, _) = sized.geometry.margins
+        self._finish(convolved, centre, scale, shift, inlet, top, left, codes)
+        output = inlet[:, top : top + height, left : left + width].transpose(0, 3, 1, 2)
+        follower._expected = output
+        return output
+
+    def _out(self, output: Array, shape: tuple[int, ...]) -> Array:
+        """Return images (N, H, W, C) as (N, C, H, W), in C order unless the next step is one."""
+        if self.follower is not None:
+            return output.transpose(0, 3, 1, 2)
+        outside = self._own("outside", shape) if self.keeps_output else np.empty(shape, self._dtype)
+        self._launch(images.leave, output.size, output, outside)
+        return outside
+
+    def _enter(self, array: Array, padded: Array, margins: Any) -> None:
+        """Put images (N, C, H, W), in memory of either order, into the middle of larger ones."""
+        (top, _), (left, _) = margins
+        array = self._usable(array)
+        inside = array.transpose(0, 2, 3, 1)
+        if inside.flags.c_contiguous:
+            self._launch(images.put, array.size, inside, padded, top, left)
+        else:
+            self._launch(images.enter, array.size, array, padded, top, left)
+
+    def _given(self, dout: Array) -> Array:
+        """Return a gradient (N, C, H, W) as (N, H, W, C) in C order."""
+        dout = self._usable(dout)
+        inside = dout.transpose(0, 2, 3, 1)
+        if not inside.flags.c_contiguous:
+            inside = self._inner(dout.shape[0], math.prod(dout.shape[1:])).reshape(inside.shape)
+            self._launch(images.enter, dout.size, dout, inside, 0, 0)
+        return inside
+
+    def _usable(self, array: Array) -> Array:
+        """Return images (N, C, H, W) of the step's type, in C order with channels first or last."""
+        if type(array) is not np.ndarray:
+            array = np.asarray(array)
+        order = array.flags.c_contiguous or array.transpose(0, 2, 3, 1).flags.c_contiguous
+        if array.dtype != self._dtype or not order or not array.flags.aligned:
+            array = np.array(array, dtype=self._dtype, order="C")
+        return array
+
+    def _sized(self, sizes: tuple[int, ...]) -> _Sized:
+        """Return what images of a size ask for."""
+        key = sizes[0], sizes[1]
+        found = self._sizes.get(key)
+        if found is None:
+            window = self._conv._window
+            (top, bottom), (left, right) = window.margins
+            geometry = Geometry(
+                self._conv.in_channels,
+                self._conv.out_channels,
+                self._conv.groups,
+                key,
+                (window.kernel[0], window.kernel[1]),
+                (window.stride[0], window.stride[1]),
+                (window.dilation[0], window.dilation[1]),
+                ((top, bottom), (left, right)),
+            )
+            pooled = geometry.count
+            if self._pool is not None:
+                shape = 1, self._conv.out_channels, *pooled
+                down, across = self._pool._window.count(self._pool.name, shape)
+                pooled = down, across
+            if len(self._sizes) > 16:
+                self._sizes.clear()
+            found = _Sized(geometry, geometry.table(self._panel.heights), pooled)
+            self._sizes[key] = found
+        return found
+
+    def _pool_window(self) -> Array:
+        if self._pool is None:
+            return np.ones(7, np.int64)
+        window, counts = self._pool._window, getattr(self._pool, "count_padding", True)
+        (top, _), (left, _) = window.margins
+        return np.asarray([*window.kernel, *window.stride, top, left, counts], np.int64)
+
+    def _setting(self) -> float:
+        """Return the number that the activation is set by."""
+        activation = self._activation
+        if isinstance(activation, LeakyReLU):
+            return float(activation.slope)
+        return float(activation.alpha) if isinstance(activation, ELU) else 0.0
+
+    def _inlet(self, n: int, sized: _Sized) -> Array:
+        """Return the padded input, with zeros in its margins."""
+        return self._bordered("padded", (n, *sized.geometry.padded, self._conv.in_channels))
+
+    def _bordered(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return memory of the step's own that was zero at first: nobody writes into margins."""
+        found = self._memory.get(name)
+        if found is None or found.shape[1:] != shape[1:] or len(found) < shape[0]:
+            found = self._memory[name] = np.zeros(shape, self._dtype)
+        return found[: shape[0]]
+
+    def _own(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return memory of the step's own, with whatever is there."""
+        found = self._memory.get(name)
+        if found is None or found.shape[1:] != shape[1:] or len(found) < shape[0]:
+            found = self._memory[name] = np.empty(shape, self._dtype)
+        return found[: shape[0]]
+
+    def _codes(self, n: int, sized: _Sized) -> Array:
+        found = self._memory.get("codes")
+        shape = (n, *sized.pooled, self._conv.out_channels)
+        if found is None or found.shape[1:] != shape[1:] or len(found) < n:
+            found = self._memory["codes"] = np.empty(shape, np.uint8)
+        return found[:n]
+
+    def _inner(self, rows: int, columns: int) -> Array:
+        """Return memory that is free again when the next kernel has run."""
+        return self._scratch.inner.matrix(rows, columns)
