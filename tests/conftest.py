@@ -11,7 +11,7 @@ import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -231,7 +231,10 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip GPU tests, with the reason, where there is no GPU."""
+    """Mark the fault suite; skip GPU tests, with the reason, where there is no GPU."""
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.faults)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     fault = _fault("cupy") if marked else None
     if fault is not None:
@@ -263,3 +266,27 @@ def backend_float64(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest
 def backend_each_dtype(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
     """Every library, device and mode, in each precision that it has."""
     yield from _in_scope(request.param)
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
+    """Note how often a fault was tried, for the end of the report."""
+
+    def note(fault: str, count: int, outcome: str) -> None:
+        request.node.user_properties.append(("fault", (fault, count, outcome)))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print a line for each fault, with its count."""
+    rows = [
+        tuple(value)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in getattr(report, "user_properties", [])
+        if name == "fault"
+    ]
+    if rows:
+        terminalreporter.section("faults")
+        for fault, count, outcome in sorted(rows):
+            terminalreporter.write_line(f"{count:>6,}  {fault}: {outcome}")

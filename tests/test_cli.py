@@ -124,6 +124,7 @@ def test_run_folder(capsys):
     folder = train("--data", "wine", "--seed", "5")
     assert capsys.readouterr().out.splitlines()[-1] == "run run"
     expected = {"config.toml", "metrics.csv", "model.safetensors", "results.json", "curves.png"}
+    expected |= {"checkpoints"}
     assert {path.name for path in folder.iterdir()} == expected
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     table = rows(folder)
@@ -620,11 +621,11 @@ def _installed(name):
 
 def test_runs_are_never_overwritten(capsys):
     folder = train("--data", "iris")
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
     capsys.readouterr()
     message = fails(capsys, "train", "--data", "iris", "--out", "run")
     assert message == "run: has a run in it: choose another folder"
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
 def test_folder_with_other_things_in_it_can_hold_a_run():
@@ -689,7 +690,8 @@ def test_interrupt_writes_the_model():
     assert output == ""
     assert "Traceback" not in errors
     last = errors.splitlines()[-1]
-    steps = int(re.fullmatch(r"xpnn: interrupted after (\d+) steps; .* in run", last)[1])
+    pattern = r"xpnn: interrupted after (\d+) steps; .* in run; to go on: xpnn train --resume run"
+    steps = int(re.fullmatch(pattern, last)[1])
     model = xpnn.checkpoint.load("run/model.safetensors")
     assert model.network.steps == steps > 0
     results = json.loads(Path("run/results.json").read_text())
@@ -721,9 +723,109 @@ def test_interrupt_in_the_first_epoch(capsys):
         message = fails(capsys, "train", "--quiet", "--out", "run", code=130)
     finally:
         module._callbacks = original
-    assert message == "interrupted after 1 steps; the model is in run"
+    assert message.startswith("interrupted after 1 steps; the model is in run; to go on: ")
     assert xpnn.checkpoint.load("run/model.safetensors").network.steps == 1
     assert not Path("run/curves.png").exists()
+
+
+# ---------------------------------------------------------------- going on
+
+
+def stop_at(step, reason, monkeypatch):
+    """Stop the next training of this process after a step."""
+
+    class Stop(xpnn.Callback):
+        def on_batch_end(self, run, loss):
+            if run.network.steps == step:
+                run.stop(reason)
+
+    import xpnn.cli._train as module
+
+    original = module._callbacks
+    monkeypatch.setattr(module, "_callbacks", lambda *given: [*original(*given), Stop()])
+
+
+def without_seconds(folder):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows(folder)]
+
+
+@pytest.mark.parametrize("step", [1, 5, 6])
+def test_a_run_goes_on_to_the_same_files(step, capsys, monkeypatch):
+    options = ["--data", "wine", "--epochs", "4", "--patience", "3", "--batch-size", "32"]
+    whole = train(*options, out="whole")
+    with monkeypatch.context() as patch:
+        stop_at(step, "interrupted", patch)
+        assert main(["train", *SMALL, *options, "--quiet", "--out", "run"]) == 130
+    assert rows(Path("run")) == rows(whole)[: step // 4] or step >= 4
+    capsys.readouterr()
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "run run"
+    assert without_seconds(Path("run")) == without_seconds(whole)
+    models = [(folder / "model.safetensors").read_bytes() for folder in (whole, Path("run"))]
+    assert models[0] == models[1]
+    results = [json.loads((f / "results.json").read_text()) for f in (whole, Path("run"))]
+    assert results[0]["test"] == results[1]["test"]
+    # What is finished stays as it is.
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    assert (Path("run") / "model.safetensors").read_bytes() == models[0]
+
+
+def test_a_run_that_has_changed_goes_on_by_force(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(5, "interrupted", patch)
+        main(["train", *SMALL, "--data", "wine", "--quiet", "--out", "run"])
+    before = Path("run/config.toml").read_text()
+    capsys.readouterr()
+    command = ["train", "--resume", "run", "--quiet", "--epochs", "3", "--lr", "0.002"]
+    message = fails(capsys, *command)
+    assert "epochs: 2, now 3" in message
+    assert "network.optimizer.lr.max_lr: 0.01, now 0.002" in message
+    assert Path("run/config.toml").read_text() == before
+    assert main([*command, "--force"]) == 0
+    assert len(rows(Path("run"))) == 3
+    assert "epochs = 3" in Path("run/config.toml").read_text()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew():
+    expected = train("--data", "iris", out="other")
+    Path("run").mkdir()
+    Path("run/config.toml").write_bytes((expected / "config.toml").read_bytes())
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    assert without_seconds(Path("run")) == without_seconds(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--resume", "missing"], "missing"),
+        (["--resume", "run", "--out", "other"], "leave --out out"),
+        (["--resume", "run", "run"], "leave FILE out"),
+        (["--resume", "run", "--config", "run"], "leave --config out"),
+        (["--force"], "--force needs --resume"),
+    ],
+)
+def test_resuming_wrongly(options, words, capsys):
+    assert words in fails(capsys, "train", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for another process")
+def test_a_request_to_end_writes_a_checkpoint_and_the_model():
+    options = ["--data", "wine", "--epochs", "1000000", "--out", "run"]
+    with process("train", *options) as started:
+        try:
+            for line in started.stderr:
+                if "epoch 3/" in line:
+                    break
+            started.send_signal(signal.SIGTERM)
+            _, errors = started.communicate(timeout=100)
+        finally:
+            started.kill()
+    assert started.returncode == 143
+    assert re.search(r"xpnn: terminated after \d+ steps; .* --resume run\n$", errors)
+    steps = xpnn.load("run/model.safetensors").network.steps
+    names = sorted(path.name for path in Path("run/checkpoints").glob("step-*"))
+    assert names[-1] == f"step-{steps:09d}.safetensors"
 
 
 # ---------------------------------------------------------------- broken streams

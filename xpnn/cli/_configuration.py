@@ -73,8 +73,8 @@ def read_configuration(path: str) -> Configuration:
 
 def configuration_file(arguments: argparse.Namespace) -> str | None:
     """Return the path of the configuration file that was given, None if there is none."""
-    file: str | None = arguments.config if arguments.file is None else arguments.file
-    return file
+    given = (arguments.resume, arguments.file, arguments.config)
+    return next((file for file in given if file is not None), None)
 
 
 def resolve(arguments: argparse.Namespace) -> Configuration:
@@ -88,6 +88,12 @@ def resolve(arguments: argparse.Namespace) -> Configuration:
     configuration: Configuration = {section: {} for section in SECTIONS}
     if arguments.file is not None and arguments.config is not None:
         raise ConfigurationError("give the configuration once: as FILE or as --config FILE")
+    if arguments.resume is not None:
+        for name, shown in (("file", "FILE"), ("config", "--config"), ("out", "--out")):
+            if getattr(arguments, name) is not None:
+                raise ConfigurationError(f"--resume RUN says all of that: leave {shown} out")
+    elif arguments.force:
+        raise ConfigurationError("--force needs --resume RUN")
     file = configuration_file(arguments)
     if file is not None:
         configuration = read_configuration(file)

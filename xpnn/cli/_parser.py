@@ -90,6 +90,12 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--out", metavar="FOLDER", help="folder of the run (default: runs/NAME-TIME)"
     )
     group.add_argument("--quiet", action="store_true", help="no progress and no curve")
+    group.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that was interrupted, to the same result"
+    )
+    group.add_argument(
+        "--force", action="store_true", help="resume although options or data have changed"
+    )
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:

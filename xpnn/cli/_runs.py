@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..callbacks import Callback, CSVLog, Run
-from ..checkpoint import write_file
+from ..checkpoint import sweep, write_file
 from ..errors import ConfigurationError
+from ..training import Checkpoint
 from ._output import note
 from ._toml import write_toml
 
@@ -21,6 +22,11 @@ METRICS = "metrics.csv"
 MODEL = "model.safetensors"
 CURVES = "curves.png"
 RESULTS = "results.json"
+CHECKPOINTS = "checkpoints"
+
+
+#: Seconds after which a checkpoint is written within an epoch.
+_SECONDS = 60.0
 
 
 class RunFolder(Callback):
@@ -35,32 +41,58 @@ class RunFolder(Callback):
     out : str, optional
         The folder. By default "runs/NAME-TIME".
 
+    resumed : str, optional
+        The folder of a run that goes on.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        Where and when the run writes checkpoints.
+
     Raises
     ------
     ConfigurationError
         If ``out`` has a run in it. Nothing is ever overwritten.
     """
 
-    def __init__(self, configuration: dict[str, Any], name: str, out: str | None = None) -> None:
+    def __init__(
+        self,
+        configuration: dict[str, Any],
+        name: str,
+        out: str | None = None,
+        resumed: str | None = None,
+    ) -> None:
         self.configuration = configuration
         self.name = re.sub(r"[^\w.-]+", "-", name)
         self.out = None if out is None else Path(out)
-        self.path = Path()
+        self.resumed = None if resumed is None else Path(resumed)
+        self.path = self.resumed or self.out or Path("runs")
+        self.checkpoint = Checkpoint(
+            self.path / CHECKPOINTS,
+            every_seconds=_SECONDS,
+            report=lambda text: note(f"xpnn: {text}"),
+        )
         self._log: CSVLog | None = None
         if self.out is not None:
             refuse_used(self.out)
 
     def on_train_begin(self, run: Run) -> None:
         """Make the folder: the data and the network have been found to fit."""
-        self.path = self._made() if self.out is None else self.out
-        self.path.mkdir(parents=True, exist_ok=True)
-        refuse_used(self.path)
-        try:
-            # Of two runs that begin at once, one finds the file there.
-            with open(self.path / CONFIGURATION, "x", encoding="utf-8", newline="\n") as file:
-                file.write(write_toml(self.configuration))
-        except FileExistsError:
-            raise _used(self.path) from None
+        text = write_toml(self.configuration)
+        if self.resumed is not None:  # nobody else writes here: the checkpoints are locked
+            sweep(self.path)
+            write_file(self.path / CONFIGURATION, text.encode())
+        else:
+            self.path = self._made() if self.out is None else self.out
+            self.path.mkdir(parents=True, exist_ok=True)
+            refuse_used(self.path)
+            try:
+                # Of two runs that begin at once, one finds the file there.
+                with open(self.path / CONFIGURATION, "x", encoding="utf-8", newline="\n") as file:
+                    file.write(text)
+            except FileExistsError:
+                raise _used(self.path) from None
+            self.checkpoint.folder = self.path / CHECKPOINTS
         self._log = CSVLog(self.path / METRICS)
         self._log.on_train_begin(run)
 

@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..errors import ConfigurationError, DivergenceError
 from ..history import History
 from ..sequential import Sequential
-from ..training import fit
+from ..training import Terminated, fit
 from ._configuration import configuration_file, resolve
 from ._curves import draw, text_curve
 from ._measure import describe_result, measure
@@ -27,6 +27,7 @@ from ._recipe import METRICS, augmentations, make_network, metrics_of_test
 from ._runs import CURVES, MODEL, RunFolder, refuse_used
 
 _INTERRUPTED = 130
+_SIGNALS = ("interrupted", "terminated", "hung up")
 _DIVERGED = 3
 
 
@@ -51,7 +52,20 @@ def train(arguments: argparse.Namespace) -> int:
     augment = augmentations(training.get("augment", []))
     metrics = [metric_room.get(name) for name in training["metrics"]]
     network = _network(model_table, dataset, backend, configuration_file(arguments))
-    folder = RunFolder(configuration, dataset.name, arguments.out)
+    folder = RunFolder(configuration, dataset.name, arguments.out, arguments.resume)
+    described: dict[str, Any] = {
+        "standardization": prepared.standardization,
+        "target_standardization": prepared.target_standardization,
+        "class_names": dataset.class_names,
+        "extra": {
+            "data": configuration["data"],
+            "task": dataset.task,
+            "metrics": training["metrics"],
+            "feature_names": dataset.feature_names and list(dataset.feature_names),
+            "sample_shape": list(dataset.x_train.shape[1:]),
+        },
+    }
+    folder.checkpoint.model = described
     if not arguments.quiet:
         note(_describe_data(prepared))
     started = time.perf_counter()
@@ -66,25 +80,18 @@ def train(arguments: argparse.Namespace) -> int:
             augment=augment,
             callbacks=_callbacks(training, folder, arguments.quiet),
             progress=False,
+            checkpoint=folder.checkpoint,
+            resume=arguments.resume is not None,
+            force=arguments.force,
         )
-        diverged = None
+        diverged, code = None, _INTERRUPTED
     except DivergenceError as error:
-        history, diverged = error.history, error
+        history, diverged, code = error.history, error, _DIVERGED
+    except Terminated as error:
+        history, diverged, code = error.history, None, int(error.code or 0)
     seconds = time.perf_counter() - started
-    model = Model(
-        network,
-        prepared.standardization,
-        prepared.target_standardization,
-        dataset.class_names,
-        {
-            "data": configuration["data"],
-            "task": dataset.task,
-            "metrics": training["metrics"],
-            "feature_names": dataset.feature_names and list(dataset.feature_names),
-            "sample_shape": list(dataset.x_train.shape[1:]),
-        },
-    )
-    _save(model, folder.path / MODEL)
+    model = Model(network, **described)
+    save(network, folder.path / MODEL, **described)
     draw(history, folder.path / CURVES)
     results: dict[str, Any] = {
         "stop_reason": history.stop_reason,
@@ -97,13 +104,16 @@ def train(arguments: argparse.Namespace) -> int:
         "device": network.backend.device_name,
         "xpnn_version": __version__,
     }
-    if diverged is not None or history.stop_reason == "interrupted":
+    if diverged is not None or history.stop_reason in _SIGNALS:
         folder.write_results(results)
         if diverged is not None:
             note(f"xpnn: {diverged}; that model is in {folder.path}")
-            return _DIVERGED
-        note(f"xpnn: interrupted after {network.steps} steps; the model is in {folder.path}")
-        return _INTERRUPTED
+        else:
+            note(
+                f"xpnn: {history.stop_reason} after {network.steps} steps; the model is in "
+                f"{folder.path}; to go on: xpnn train --resume {folder.path}"
+            )
+        return code
     tested = metrics_of_test(dataset.task, training["metrics"])
     found = measure(model, dataset.x_test, dataset.y_test, tested)
     folder.write_results(results | {"test": found})
@@ -135,17 +145,6 @@ def _callbacks(training: dict[str, Any], folder: RunFolder, quiet: bool) -> list
     if not quiet:
         chosen.append(Progress(note))
     return chosen
-
-
-def _save(model: Model, path: Path) -> None:
-    save(
-        model.network,
-        path,
-        model.standardization,
-        model.class_names,
-        model.extra,
-        target_standardization=model.target_standardization,
-    )
 
 
 def _describe_data(prepared: Prepared) -> str:
