@@ -37,9 +37,9 @@ def write_file(path: str | os.PathLike[str], content: Bytes | Iterable[Bytes]) -
         With the path and the cause.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.parent / f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
     pieces = [content] if isinstance(content, bytes | bytearray | memoryview) else content
     try:
+        temporary = target.parent / f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             try:
