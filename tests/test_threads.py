@@ -19,8 +19,7 @@ from xpnn import layers as L
 
 pytest.importorskip("numba")
 
-from xpnn.fusion import threads
-from xpnn.fusion.products import multiply
+from xpnn.fusion import products, threads
 from xpnn.kernels.numba import activations, batchnorm, cross_entropy, inspection, lanes, layernorm
 from xpnn.kernels.numba import optimizers as rules
 
@@ -167,15 +166,22 @@ def test_parts_change_no_bit(name):
             np.testing.assert_array_equal(value, expected)
 
 
+SHAPES = [(1, 1, 1), (3, 200, 5), (200, 3, 700), (130, 70, 450), (90, 90, 0), (700, 65, 1024)]
+
+
 @each_dtype
 @pytest.mark.parametrize("parts", [1, 2, 3, 40])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 200, 5), (200, 3, 7), (130, 70, 33), (90, 90, 0)])
-def test_products(shape, parts, dtype):
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("way", ["panels", "blas"])
+def test_products(way, shape, parts, dtype, monkeypatch):
+    """Whatever is transposed, however it is cut, and where tiles and panels end within it."""
     rows, columns, inner = shape
     rng = np.random.default_rng(3)
     a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
     a, b = a.astype(dtype), b.astype(dtype)
-    expected = a.astype(np.float64) @ b
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    maker = products._by_blas if way == "blas" else products._Panels(dtype)
+    monkeypatch.setattr(products, "_choose", lambda dtype: maker)
     fusion.set_num_threads(parts)
     with threads.working(True):
         for left in (False, True):
@@ -183,10 +189,36 @@ def test_products(shape, parts, dtype):
                 first = np.ascontiguousarray(a.T) if left else a
                 second = np.ascontiguousarray(b.T) if right else b
                 output = np.full((rows, columns), np.nan, dtype)
-                given = multiply(first, second, output, left, right)
+                given = products.multiply(first, second, output, left, right)
                 assert given is output
-                assert_close(given, expected, dtype, 10)
-                assert_close(multiply(first, second, None, left, right), expected, dtype, 10)
+                scale = 10 * max(inner, 1) ** 0.5
+                assert_close(given, expected, dtype, scale)
+                again = products.multiply(first, second, None, left, right)
+                assert (again == given).all()
+
+
+@pytest.mark.parametrize("rows", [1, 13, 14, 56, 57, 128, 784, 10_000])
+def test_tiles_cover_all_rows_once(rows):
+    heights = (14, 8, 4, 2, 1)
+    table = products._tiles(rows, heights).reshape(-1, 2)
+    assert table[0, 0] == 0
+    assert set(table[:, 1]) <= set(heights)
+    assert (table[1:, 0] == table[:-1].sum(axis=1)).all()
+    assert table[-1].sum() == rows
+
+
+def test_panels_add_up_in_one_order():
+    """Results do not depend on the number of threads, where the own products are used."""
+    rng = np.random.default_rng(4)
+    a, b = (rng.standard_normal((150, 500)).astype(np.float32) for _ in range(2))
+    results = []
+    for count in (1, 2, 3, 4):
+        fusion.set_num_threads(count)
+        with threads.working(True):
+            output = np.empty((150, 150), np.float32)
+            products._Panels("float32")(threads.team(), "float32", a, False, b, True, output)
+            results.append(output)
+    assert all((result == results[0]).all() for result in results)
 
 
 # ------------------------------------------------------------------ who works

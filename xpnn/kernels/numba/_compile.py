@@ -68,6 +68,11 @@ summing_part = numba.njit(
     no_cfunc_wrapper=True,
 )
 
+#: A part that is large enough to stay a function of its own, which takes less time to compile.
+outlined = numba.njit(
+    fastmath={"contract"}, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+
 #: In a kernel for the pool only its loops over parts are shared out; Numba must not look for more.
 _PARALLEL = {
     "comprehension": False,

@@ -123,9 +123,13 @@ def _backward_part(  # type: ignore[no-untyped-def]
             else:
                 t = di[c]
             ti[c] = t
-            shifts[c] += t
-            if len(normalized) == 1:
-                scales[c] += t * (xi[c] - centres[c])
+        # Loops of their own, which find the row in the first cache: one with all these arrays would
+        # not become vector code.
+        for c in range(di.size):
+            shifts[c] += ti[c]
+        if len(normalized) == 1:
+            for c in range(di.size):
+                scales[c] += ti[c] * (xi[c] - centres[c])
 
 
 def _forward(kind: int) -> Kernel:

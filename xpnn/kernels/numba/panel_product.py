@@ -1,0 +1,222 @@
+"""Products of matrices by `blocked_product`'s panels, for the layers of a network.
+
+The second factor is copied, a panel of two vectors across and some hundred rows at a time, so that
+it stays in the first cache while a panel runs down all rows of the first factor. A number is always
+added up in the same order, whatever the number of parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import prange
+from numba.core import types
+from numba.extending import intrinsic
+
+from ._compile import bound, kernel, outlined, part
+from .blocked_product import call
+
+__all__ = ["DEPTH", "product", "room"]
+
+#: Rows of the second factor that are copied at a time, at most. With 32 columns of float32 they
+#: fill the first cache.
+DEPTH = 400
+
+#: Tiles of the first factor that go with a copy: with so many columns they fill the second cache.
+_TILES = 32
+_ROWS = 14 * _TILES
+
+#: Rows of the first factor that lie this many bytes apart share one set of the first cache, which
+#: has not as many places as a tile has rows: they are copied as well.
+_CONFLICT = 4096
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _transpose(
+    typing_context: Any, real: Any, source: Any, stride: Any, target: Any, step: Any
+) -> Any:
+    """Transpose a square as wide as 64 bytes, of numbers like ``real``; strides count bytes."""
+    size = 512 // real.bitwidth
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, source, stride, target, step = arguments
+        wide = ir.IntType(64)
+        vector = ir.VectorType(number.type, size)
+        masks = ir.VectorType(ir.IntType(32), size)
+
+        def place(base: Any, distance: Any, index: int) -> Any:
+            address = builder.add(base, builder.mul(distance, wide(index)))
+            return builder.inttoptr(address, vector.as_pointer())
+
+        align = 4 if isinstance(number.type, ir.FloatType) else 8
+        rows = [builder.load(place(source, stride, i), align=align) for i in range(size)]
+        distance = 1
+        while distance < size:  # swap blocks of this size beside the diagonal
+            low = [i if not i & distance else i - distance + size for i in range(size)]
+            high = [i + distance if not i & distance else i + size for i in range(size)]
+            swapped = list(rows)
+            for i in range(size):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    for j, mask in ((i, low), (i + distance, high)):
+                        swapped[j] = builder.shuffle_vector(*pair, ir.Constant(masks, mask))
+            rows = swapped
+            distance *= 2
+        for i, row in enumerate(rows):
+            builder.store(row, place(target, step, i), align=align)
+        return context.get_dummy_value()
+
+    return types.void(real, *[types.int64] * 4), generate
+
+
+@part
+def _copy_panel(b, first, last, left, right, packed, width):  # type: ignore[no-untyped-def]
+    """Copy ``b[first:last, left:right]`` to rows of ``width`` numbers."""
+    columns = right - left
+    if columns == width:
+        for k in range(last - first):
+            source, target = b[first + k, left:right], packed[k * width : k * width + width]
+            for j in range(width):
+                target[j] = source[j]
+    else:
+        for k in range(last - first):
+            source, target = b[first + k, left:right], packed[k * width : k * width + columns]
+            for j in range(columns):
+                target[j] = source[j]
+
+
+@part
+def _transpose_panel(b, first, last, left, right, packed, width):  # type: ignore[no-untyped-def]
+    """Copy ``b[left:right, first:last].T`` to rows of ``width`` numbers."""
+    size = b.itemsize
+    lanes = 64 // size
+    stride, step = b.shape[1] * size, width * size
+    whole_rows, whole_columns = (last - first) // lanes * lanes, (right - left) // lanes * lanes
+    for j in range(0, whole_columns, lanes):
+        for k in range(0, whole_rows, lanes):
+            source = b.ctypes.data + (left + j) * stride + (first + k) * size
+            target = packed.ctypes.data + k * step + j * size
+            _transpose(b.dtype.type(0), source, stride, target, step)
+    for j in range(right - left):
+        start = whole_rows if j < whole_columns else 0
+        for k in range(start, last - first):
+            packed[k * width + j] = b[left + j, first + k]
+
+
+@part
+def _copy_rows(a, top, bottom, first, last, copied, stride):  # type: ignore[no-untyped-def]
+    for i in range(bottom - top):
+        source, target = a[top + i, first:last], copied[i * stride : i * stride + last - first]
+        for k in range(source.size):
+            target[k] = source[k]
+
+
+@outlined
+def _part(  # type: ignore[no-untyped-def]
+    panel, width, a, transpose_a, b, transpose_b, output, tiles, begin, end, left, right, zeros, own
+):
+    size = a.itemsize
+    inner, columns, a_width = b.shape[1 if transpose_b else 0], output.shape[1], a.shape[1]
+    chunks = (inner + DEPTH - 1) // DEPTH
+    depth = ((inner + chunks - 1) // chunks + 15) // 16 * 16
+    packed, copied = own[: depth * width], own[depth * width :]
+    a_row, a_step = 1 if transpose_a else a_width, a_width if transpose_a else 1
+    copy = not transpose_a and a_width * size % _CONFLICT == 0
+    if copy:
+        a_row = depth + 16
+    for block in range(begin, end, _TILES):
+        block_end = min(block + _TILES, end)
+        top, bottom = tiles[2 * block], tiles[2 * block_end - 2] + tiles[2 * block_end - 1]
+        for first in range(0, inner, depth):
+            last = min(first + depth, inner)
+            place = a.ctypes.data + size * first * a_step
+            if copy:
+                _copy_rows(a, top, bottom, first, last, copied, a_row)
+                place = copied.ctypes.data - size * top * a_row  # tiles count from the first row
+            for j in range(left, right, width):
+                stop = min(j + width, right)
+                if transpose_b:
+                    _transpose_panel(b, first, last, j, stop, packed, width)
+                else:
+                    _copy_panel(b, first, last, j, stop, packed, width)
+                target = output.ctypes.data + size * j
+                call(
+                    panel,
+                    place,
+                    a_row,
+                    a_step,
+                    tiles.ctypes.data,  # its first number is 0: one block without an offset
+                    packed.ctypes.data,
+                    width,
+                    0,
+                    target,
+                    columns,
+                    zeros.ctypes.data if first == 0 else target,
+                    0 if first == 0 else columns,
+                    tiles.ctypes.data + 16 * block,
+                    block_end - block,
+                    stop - j,
+                    last - first,
+                    1,
+                )
+
+
+@kernel(
+    "integer integer matrix integer matrix integer matrix! indices vector matrix! integer integer"
+)
+def product(  # type: ignore[no-untyped-def]
+    panel, width, a, transpose_a, b, transpose_b, output, tiles, zeros, scratch, by_rows, parts
+):
+    """``output = a @ b``, of which a and b may be given transposed.
+
+    Parameters
+    ----------
+    panel : int
+        Address of the panel for the arrays' type.
+    width : int
+        Columns of a panel: two vectors of 64 bytes.
+    a : (M, K), or (K, M) if it is transposed
+    b : (K, N), or (N, K) if it is transposed
+    output : (M, N)
+    tiles : (2 * count,)
+        First rows and heights of the tiles that cover the rows.
+    zeros : (width,)
+    scratch : (parts, `room`)
+        A row for each part; ``tiles`` begins with a zero, and their heights are at most 14.
+    by_rows : int
+        1: parts are tiles of rows, 0: panels of columns.
+    parts : int
+        How many.
+    """
+    columns, count = output.shape[1], tiles.size // 2
+    for index in prange(parts):
+        if by_rows:
+            begin, end = bound(index, parts, count, 1), bound(index + 1, parts, count, 1)
+            left, right = 0, columns
+        else:
+            begin, end = 0, count
+            left = bound(index, parts, columns, width)
+            right = bound(index + 1, parts, columns, width)
+        if begin < end and left < right:
+            _part(
+                panel,
+                width,
+                a,
+                transpose_a,
+                b,
+                transpose_b,
+                output,
+                tiles,
+                begin,
+                end,
+                left,
+                right,
+                zeros,
+                scratch[index],
+            )
+
+
+def room(width: int) -> int:
+    """Return how many numbers of scratch a part needs."""
+    return (DEPTH + 16) * width + _ROWS * (DEPTH + 32)
