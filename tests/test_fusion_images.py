@@ -138,6 +138,51 @@ def test_training_is_that_of_the_layers(dtype):
     assert all(not layer.cache for layer in fused.layers)
 
 
+@each_dtype
+def test_residual_blocks(dtype):
+    """With and without a shortcut, one in the other, at the beginning and at the end."""
+
+    def block(channels: int, filters: int, stride: int = 1) -> L.Residual:
+        layers = [L.Conv2d(channels, filters, 3, stride, 1), L.BatchNorm2d(filters), L.ReLU()]
+        layers += [L.Conv2d(filters, filters, 3, padding=1), L.BatchNorm2d(filters)]
+        short = [L.Conv2d(channels, filters, 1, stride), L.BatchNorm2d(filters)]
+        return L.Residual(layers, None if channels == filters and stride == 1 else short)
+
+    def make() -> list[L.Layer]:
+        nested = L.Residual([L.ReLU(), block(6, 6), L.Dropout(0.25)])
+        last = L.Residual([L.Linear(6, 6), L.Tanh()])
+        return [block(2, 2), L.ReLU(), block(2, 6, 2), nested, L.GlobalAvgPool2d(), last]
+
+    fused, plain = pair(make, dtype=dtype)
+    assert steps_of(fused) == [
+        "ResidualStep:1", "ChainStep:1", *["ResidualStep:1"] * 2, "LayerStep:1", "ResidualStep:1"
+    ]  # fmt: skip
+    rng = np.random.default_rng(6)
+    kept = []
+    for rows in (8, 8, 3, 1, 9):
+        x, y = rng.standard_normal((rows, 2, 7, 8)), rng.integers(0, 6, rows)
+        (output, loss), (expected, value) = fused.train(x, y), plain.train(x, y)
+        assert_close(output, expected, dtype, 20)
+        assert math.isclose(float(loss), float(value), rel_tol=LIMIT[dtype])
+        grads = (network.parameters.grads.array for network in (fused, plain))
+        assert_close(*grads, dtype, 50)
+        assert_close(fused.eval(x), plain.eval(x), dtype, 20)
+        kept += [(output, output.copy())]
+    assert_same_state(fused, plain, dtype, 20)
+    assert all((given == then).all() for given, then in kept)
+    assert "shortcut: fused by Numba: Conv2d + BatchNorm2d" in str(xpnn.fusion.plan(fused))
+
+
+def test_a_residual_block_with_a_users_own_layer_is_left_alone():
+    class Own(L.ReLU):
+        pass
+
+    network = xpnn.Sequential(
+        [L.Residual([L.Conv2d(2, 2, 1), Own()])], xpnn.MeanSquaredError(), lr=0.1
+    )
+    assert steps_of(network) == ["LayerStep:1"]
+
+
 def test_convolution_agrees_with_pytorch():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(2)

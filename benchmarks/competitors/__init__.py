@@ -7,6 +7,7 @@ from .jax_jit import JAX
 from .numpy_products import NumPyProducts
 from .sklearn_mlp import ScikitLearn
 from .thinc_chain import Thinc
+from .torch_channels_last import TorchChannelsLast
 from .torch_compiled import TorchCompiled
 from .torch_eager import TorchEager
 from .torch_fused import TorchFused
@@ -21,6 +22,7 @@ COMPETITORS: dict[str, type[Competitor]] = {
         XpnnPortable,
         XpnnLayers,
         TorchEager,
+        TorchChannelsLast,
         TorchFused,
         TorchCompiled,
         JAX,

@@ -17,12 +17,13 @@ from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
 from ..workloads.training_step import TrainingStep
+from ._jax_images import JAXImages
 
 EPSILON = 1e-5  # of BatchNorm and LayerNorm, everywhere
 MOMENTUM = 0.9  # fraction of the running statistics that is kept
 
 
-class JAX(Competitor):
+class JAX(JAXImages, Competitor):
     """Functions of pytrees; float32; calls return before the work is done."""
 
     key = "jax"

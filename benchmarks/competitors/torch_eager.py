@@ -18,9 +18,10 @@ from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
 from ..workloads.training_step import TrainingStep
+from ._torch_images import TorchImages
 
 
-class TorchEager(Competitor):
+class TorchEager(TorchImages, Competitor):
     """``torch.nn.Sequential``, ``torch.optim``."""
 
     key = "torch"

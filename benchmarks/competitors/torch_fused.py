@@ -13,4 +13,4 @@ class TorchFused(TorchEager):
     fused = True
     # Without an optimizer it is PyTorch eager.
     prediction = products = cross_entropy = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    epoch_from_files = None  # type: ignore[assignment]
+    epoch_from_files = convolution = None  # type: ignore[assignment]

@@ -16,9 +16,10 @@ from ..workloads.epoch import Epoch, EpochFromFiles
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.training_step import TrainingStep
+from ._xpnn_images import XpnnImages
 
 
-class Xpnn(Competitor):
+class Xpnn(XpnnImages, Competitor):
     """``xpnn.Sequential``, fused."""
 
     key = "xpnn"

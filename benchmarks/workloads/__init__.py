@@ -8,6 +8,7 @@ from . import (
     cross_entropy,
     dropout_mask,
     epoch,
+    images,
     layernorm_gelu,
     prediction,
     products,
@@ -22,6 +23,7 @@ MODULES = (
     layernorm_gelu,
     dropout_mask,
     prediction,
+    images,
     epoch,
 )
 

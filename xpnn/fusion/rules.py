@@ -25,6 +25,7 @@ from ..layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    Residual,
     Sigmoid,
     SiLU,
     Tanh,
@@ -103,7 +104,9 @@ def why_no_kernels() -> str | None:
     return None
 
 
-def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[PlanStep]:
+def make_steps(
+    layers: Sequence[Layer], dtype: str, lack: str | None, scratch: Scratch | None = None
+) -> list[PlanStep]:
     """Cut a list of layers on NumPy into steps, the longest run first.
 
     Parameters
@@ -114,8 +117,11 @@ def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[Pl
         "float32" or "float64".
     lack : str or None
         Why there are no kernels, if there are none.
+    scratch : Scratch, optional
+        What the steps share, if others have it, too.
     """
-    scratch = Scratch(dtype)
+    scratch = scratch or Scratch(dtype)
+    inner = None
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
@@ -129,6 +135,10 @@ def make_steps(layers: Sequence[Layer], dtype: str, lack: str | None) -> list[Pl
             steps.append(_chain(run, dtype, scratch))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
+        elif lack is None and type(first) is Residual and is_built_in(first):
+            # Blocks follow one another, so they may share what their own steps compute in.
+            inner = inner or (Scratch(dtype), Scratch(dtype))
+            steps.append(_residual(first, dtype, scratch, inner))
         else:
             steps.append(LayerStep(first, _why_not(first, lack), not _multiplies(first)))
         start += len(run)
@@ -156,6 +166,16 @@ def _images(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
     from .convolution import ConvolutionStep  # loads Numba
 
     return ConvolutionStep(run, _activation(run), dtype, scratch, _fused(run))
+
+
+def _residual(
+    layer: Residual, dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
+) -> Step:
+    from .composites import ResidualStep
+
+    inside = make_steps([step for _, step in layer._layers.named()], dtype, None, inner[0])
+    beside = make_steps([step for _, step in layer._shortcut.named()], dtype, None, inner[1])
+    return ResidualStep(layer, (inside, beside), dtype, scratch)
 
 
 def _activation(run: tuple[Layer, ...]) -> str:
