@@ -120,11 +120,15 @@ def _bidirectional() -> layers.Layer:
 def _bidirectional_twin(x: Any, params: Arrays, buffers: Arrays, training: bool) -> Any:
     import torch
 
-    layer = layers.RNN(D, H)
-    layer.build(Stream(5, 1))
-    drawn = {name: x.new_tensor(np.asarray(value).tolist()) for name, value in layer.params.items()}
-    zero = [x.new_zeros((len(x), H))]
-    both = [steps(x, _rnn_cell(drawn), zero, reverse)[0] for reverse in (False, True)]
+    both = []
+    for reverse in (False, True):
+        layer = layers.RNN(D, H)
+        layer.build(Stream(5, 3 if reverse else 1))  # as layers 0 and 1 of a network
+        drawn = {
+            name: x.new_tensor(np.asarray(value).tolist()) for name, value in layer.params.items()
+        }
+        zero = [x.new_zeros((len(x), H))]
+        both.append(steps(x, _rnn_cell(drawn), zero, reverse)[0])
     return torch.cat(both, dim=-1)
 
 

@@ -194,6 +194,17 @@ def test_the_directions_of_a_network_have_weights_of_their_own():
     assert not np.array_equal(named["0.0.0.Wx"], named["0.1.0.Wx"])
 
 
+def test_directions_alone_have_weights_of_their_own_that_follow_from_the_seed():
+    pairs = []
+    for _ in range(2):
+        layer = layers.Bidirectional(layers.RNN(2, 3, seed=4))
+        layer.forward(np.zeros((1, 1, 2)))
+        pairs.append([inner.params["Wx"] for _, inner in layer.sublayers()])
+    (forwards, backwards), again = pairs
+    assert not np.array_equal(forwards, backwards)
+    np.testing.assert_array_equal(pairs[0], again)
+
+
 def test_only_recurrent_layers_have_two_directions():
     with pytest.raises(ConfigurationError, match=r"Bidirectional: expected an RNN, LSTM or GRU"):
         layers.Bidirectional(layers.ReLU())

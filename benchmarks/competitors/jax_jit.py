@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,12 @@ from ..workload import norm
 from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
+from ..workloads.embedding import EmbeddingLookup
 from ..workloads.epoch import Epoch, EpochFromFiles, standardized
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
+from ..workloads.recurrence import Recurrence
 from ..workloads.training_step import TrainingStep
 from ._jax_images import JAXImages
 
@@ -286,6 +289,68 @@ class JAX(JAXImages, Competitor):
 
         return Task(
             lambda: step(*inputs), lambda result: [norm(result[1][0])], jax.block_until_ready
+        )
+
+    def recurrence(self, work: Recurrence) -> Task:
+        """``jax.lax.scan`` over the steps; the product with the inputs before it."""
+        jax, jnp = self.jax, self.jax.numpy
+        x, dout, wx, wh, b = map(jnp.asarray, (*work.sequences(), *work.weights()))
+        hidden, zeros = work.hidden, jnp.zeros((work.batch, work.hidden))
+        sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
+
+        def lstm(wh: Any, bh: Any, states: Any, gates: Any) -> Any:
+            h, c = states
+            i, f, o, g = jnp.split(gates + h @ wh, 4, axis=-1)
+            c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+            h = sigmoid(o) * tanh(c)
+            return (h, c), h
+
+        def gru(wh: Any, bh: Any, states: Any, gates: Any) -> Any:
+            (h,) = states
+            sums = h @ wh + bh
+            opened = sigmoid(gates[:, : 2 * hidden] + sums[:, : 2 * hidden])
+            r, z = opened[:, :hidden], opened[:, hidden:]
+            n = tanh(gates[:, 2 * hidden :] + r * sums[:, 2 * hidden :])
+            h = n + z * (h - n)
+            return (h,), h
+
+        cell, states, second = (lstm, (zeros, zeros), ()) if work.cell == "lstm" else (
+            gru, (zeros,), (jnp.zeros_like(b),)
+        )  # fmt: skip
+
+        def forward(x: Any, wx: Any, wh: Any, b: Any, *bh: Any) -> Any:
+            one = functools.partial(cell, wh, *(bh or (None,)))
+            return jax.lax.scan(one, states, x @ wx + b)[1]
+
+        @jax.jit
+        def step(dout: Any, *inputs: Any) -> Any:
+            output, pull = jax.vjp(forward, *inputs)
+            return output, pull(dout)
+
+        return Task(
+            lambda: step(dout, x, wx, wh, b, *second),
+            lambda result: [
+                norm(result[0]),
+                norm(result[1][0]),
+                norm([norm(gradient) for gradient in result[1][1:]]),
+            ],
+            jax.block_until_ready,
+        )
+
+    def embedding(self, work: EmbeddingLookup) -> Task:
+        """``jnp.take``."""
+        jax, jnp = self.jax, self.jax.numpy
+        ids, vectors, dout = map(jnp.asarray, work.inputs())
+
+        @jax.jit
+        def step(ids: Any, vectors: Any, dout: Any) -> Any:
+            output, pull = jax.vjp(lambda vectors: jnp.take(vectors, ids, axis=0), vectors)
+            return output, pull(dout)[0]
+
+        return Task(
+            lambda: step(ids, vectors, dout),
+            lambda result: [norm(result[0]), norm(result[1])],
+            jax.block_until_ready,
         )
 
     def dropout_mask(self, work: DropoutMask) -> Task:

@@ -13,10 +13,12 @@ from ..workload import norm
 from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
+from ..workloads.embedding import EmbeddingLookup
 from ..workloads.epoch import Epoch, EpochFromFiles, standardized
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
+from ..workloads.recurrence import GATES, Recurrence
 from ..workloads.training_step import TrainingStep
 from ._torch_images import TorchImages
 
@@ -212,6 +214,57 @@ class TorchEager(TorchImages, Competitor):
             return x.grad
 
         return Task(step, lambda dx: [norm(dx.cpu())])
+
+    def recurrence(self, work: Recurrence) -> Task:
+        """``torch.nn.LSTM`` or ``torch.nn.GRU``, steps first, which is their own order."""
+        torch = self.torch
+        x, dout = map(self.tensor, work.sequences())
+        order = list(range(work.hidden * GATES[work.cell]))
+        kind = torch.nn.GRU
+        if work.cell == "lstm":  # its gates are i, f, g, o
+            kind, h = torch.nn.LSTM, work.hidden
+            order = [*order[: 2 * h], *order[3 * h :], *order[2 * h : 3 * h]]
+        layer = kind(work.inputs, work.hidden, device=self.device)
+        wx, wh, b = work.weights()
+        with torch.no_grad():
+            layer.weight_ih_l0.copy_(torch.from_numpy(wx[:, order].T))
+            layer.weight_hh_l0.copy_(torch.from_numpy(wh[:, order].T))
+            layer.bias_ih_l0.copy_(torch.from_numpy(b[order]))
+            layer.bias_hh_l0.zero_()
+        x.requires_grad_()
+        forward = self.compiled(lambda x: layer(x)[0])
+        # An LSTM has one gradient for both of its biases.
+        counted = list(layer.parameters())[: 4 if work.cell == "gru" else 3]
+
+        def step() -> Any:
+            x.grad = None
+            layer.zero_grad()
+            output = forward(x)
+            output.backward(dout)
+            return output
+
+        return Task(
+            step,
+            lambda output: [
+                norm(output.detach().cpu()),
+                norm(x.grad.cpu()),
+                norm([norm(parameter.grad.cpu()) for parameter in counted]),
+            ],
+        )
+
+    def embedding(self, work: EmbeddingLookup) -> Task:
+        """``torch.nn.functional.embedding``."""
+        ids, vectors, dout = map(self.tensor, work.inputs())
+        vectors.requires_grad_()
+        forward = self.compiled(self.torch.nn.functional.embedding)
+
+        def step() -> Any:
+            vectors.grad = None
+            output = forward(ids, vectors)
+            output.backward(dout)
+            return output
+
+        return Task(step, lambda output: [norm(output.detach().cpu()), norm(vectors.grad.cpu())])
 
     def dropout_mask(self, work: DropoutMask) -> Task:
         """``Tensor.bernoulli_``, as ``torch.nn.Dropout`` makes its masks."""

@@ -12,9 +12,11 @@ from ..workload import norm
 from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
+from ..workloads.embedding import EmbeddingLookup
 from ..workloads.epoch import Epoch, EpochFromFiles
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
+from ..workloads.recurrence import Recurrence
 from ..workloads.training_step import TrainingStep
 from ._xpnn_images import XpnnImages
 
@@ -138,7 +140,12 @@ class Xpnn(XpnnImages, Competitor):
         """Return a network of some layers, and the plan by which it runs."""
         optimizer = optimizer or self.xpnn.SGD(0.1)
         net = self.xpnn.Sequential(layers, loss, optimizer=optimizer, backend=self.backend, seed=0)
-        return net, self.xpnn.fusion.plan(net)
+        plan = self.xpnn.fusion.plan(net)
+        if (
+            plan.update is not None
+        ):  # there are kernels, and what only passes on needs no other pool
+            plan.together = all(s.joins or s.layers[0] is layers[0] for s in plan.steps)
+        return net, plan
 
     def cross_entropy(self, work: CrossEntropy) -> Task:
         """``SoftmaxCrossEntropy``, in a network of one layer that does nothing."""
@@ -162,6 +169,41 @@ class Xpnn(XpnnImages, Competitor):
         return Task(
             lambda: plan.run(net, x, dout, None),
             lambda result: [norm(self.backend.to_host(first.gradient))],
+        )
+
+    def recurrence(self, work: Recurrence) -> Task:
+        """``LSTM`` or ``GRU``, between such a layer and such a loss."""
+        asarray, to_host = self.backend.asarray, self.backend.to_host
+        x, dout = (asarray(array.swapaxes(0, 1).copy()) for array in work.sequences())
+        wx, wh, b = work.weights()
+        if work.cell == "lstm":
+            layer = self.xpnn.LSTM(work.inputs, work.hidden)
+            layer.params = {"W": np.concatenate([wx, wh]), "b": b}
+        else:
+            layer = self.xpnn.GRU(work.inputs, work.hidden)
+            layer.params = {"Wx": wx, "Wh": wh, "bx": b, "bh": np.zeros_like(b)}
+        first = _passing_layer(self.xpnn)
+        net, plan = self._network([first, layer], _passing_loss(self.xpnn, dout))
+        return Task(
+            lambda: plan.run(net, x, dout, None),
+            lambda result: [
+                norm(to_host(result[0])),
+                norm(to_host(first.gradient)),
+                norm(to_host(net.parameters.grads.array)),
+            ],
+        )
+
+    def embedding(self, work: EmbeddingLookup) -> Task:
+        """``Embedding`` before a loss of the same kind."""
+        ids, vectors, dout = work.inputs()
+        layer = self.xpnn.Embedding(work.num, work.dim)
+        layer.params["W"] = vectors
+        device_ids, device_dout = self.backend.xp.asarray(ids), self.backend.asarray(dout)
+        net, plan = self._network([layer], _passing_loss(self.xpnn, device_dout))
+        to_host = self.backend.to_host
+        return Task(
+            lambda: plan.run(net, device_ids, device_dout, None),
+            lambda result: [norm(to_host(result[0])), norm(to_host(layer.grads["W"]))],
         )
 
     def adam_update(self, work: AdamUpdate) -> Task:

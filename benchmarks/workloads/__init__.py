@@ -7,11 +7,13 @@ from . import (
     adam,
     cross_entropy,
     dropout_mask,
+    embedding,
     epoch,
     images,
     layernorm_gelu,
     prediction,
     products,
+    recurrence,
     training_step,
 )
 
@@ -21,6 +23,8 @@ MODULES = (
     cross_entropy,
     adam,
     layernorm_gelu,
+    recurrence,
+    embedding,
     dropout_mask,
     prediction,
     images,

@@ -10,11 +10,15 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .. import layers as built_in
 from ..layers import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     AvgPool2d,
     BatchNorm,
     BatchNorm2d,
@@ -81,6 +85,8 @@ _WITHOUT_PRODUCTS: set[type[Layer]] = {
     built_in.Softplus,
 }
 
+_RECURRENT: set[type[Layer]] = {RNN, LSTM, GRU}
+
 _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
 
@@ -133,6 +139,8 @@ def make_steps(
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
             steps.append(_chain(run, dtype, scratch))
+        elif lack is None and type(first) in _RECURRENT and is_built_in(first):
+            steps.append(_recurrent(first, dtype, scratch))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
         elif lack is None and type(first) is Residual and is_built_in(first):
@@ -192,10 +200,17 @@ def _fused(run: tuple[Layer, ...]) -> str:
     return "fused by Numba: " + " + ".join(type(layer).__name__ for layer in run)
 
 
+def _recurrent(layer: Any, dtype: str, scratch: Scratch) -> Step:
+    from .recurrence import RecurrentStep  # loads Numba
+
+    remark = f"fused by Numba: {type(layer).__name__}, the whole sequence at once"
+    return RecurrentStep(layer, dtype, scratch, remark)
+
+
 def _why_not(layer: Layer, lack: str | None) -> str:
     if not is_built_in(layer):
         return "the layer itself: not a class of xpnn's"
-    if lack is not None and any(type(layer) in place for place in _PLACES):
+    if lack is not None and any(type(layer) in place for place in (*_PLACES, _RECURRENT)):
         return f"the layer itself: {lack}"
     return "the layer itself: there is no kernel for it"
 

@@ -14,10 +14,15 @@ from .layer import Layer
 __all__ = ["build_alone", "mask_stream"]
 
 
-def build_alone(layer: Layer, seed: int | None, input: Array, dtype: Any = None) -> None:
-    """Draw the parameters and buffers that are missing, with the device and dtype of ``input``."""
+def build_alone(
+    layer: Layer, seed: int | None, input: Array, dtype: Any = None, number: int = 0
+) -> None:
+    """Draw the parameters and buffers that are missing, with the device and dtype of ``input``.
+
+    It is done as for layer ``number`` of a network of the seed.
+    """
     given = {*layer.params, *layer.buffers}
-    layer.build(Stream(_seed(seed), 1))
+    layer.build(Stream(_seed(seed), 2 * number + 1))
     for arrays in (layer.params, layer.buffers):
         for name, value in arrays.items():
             if name not in given:

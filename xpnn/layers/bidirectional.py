@@ -58,4 +58,5 @@ class Bidirectional(Parallel):
             )
         self.layer = layer
         backwards = type(layer)(**settings(layer) | {"reverse": not layer.reverse})
+        backwards._number = layer._number + 1  # else one seed would draw the same weights twice
         super().__init__([layer, backwards], merge, axis=-1)

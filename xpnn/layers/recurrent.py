@@ -66,6 +66,7 @@ class Recurrent(SequenceLayer):
         self.recurrent_initializer = recurrent_initializer
         self.bias_initializer = bias_initializer
         self.seed = None if seed is None else Stream(seed).seed
+        self._number = 0  # tells layers of one seed apart that are used alone but together
         self.initial: dict[str, Array] = {}
         self.final: dict[str, Array] = {}
         self.dinitial: dict[str, Array] = {}
@@ -113,7 +114,7 @@ class Recurrent(SequenceLayer):
         """Return the states h of all steps, or of the last one."""
         self.output_shape(input.shape)
         if not self.params:
-            build_alone(self, self.seed, input)
+            build_alone(self, self.seed, input, number=self._number)
         xp = array_namespace(input)
         n, t, _ = input.shape
         there = self._columns(input)
