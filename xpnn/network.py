@@ -302,9 +302,14 @@ class Network(Inputs):
             input = self.prepare_input(input)
             if input.shape[0] == 0:
                 raise DataError("expected at least one sample to train on, got an empty batch")
+            plan = self._planned(parameters)
+            if plan is not None:
+                done = plan.train(self, input, target, sample_weight)
+                if done is not None:
+                    return done  # type: ignore[no-any-return]
             buffers = parameters.buffers.copy()
             try:
-                return self._train(parameters, buffers, input, target, sample_weight)
+                return self._train(plan, parameters, buffers, input, target, sample_weight)
             except BaseException:
                 # A batch that turns out to be wrong or too large half-way leaves no trace.
                 parameters.restore_buffers(buffers)
@@ -313,6 +318,7 @@ class Network(Inputs):
 
     def _train(
         self,
+        plan: Any,
         parameters: Parameters,
         buffers: Array,
         input: Array,
@@ -320,7 +326,6 @@ class Network(Inputs):
         sample_weight: Any,
     ) -> tuple[Array, Array]:
         self._enter("train", parameters)
-        plan = self._planned(parameters)
         if plan is None or plan.steps is None:
             # A layer that a step leaves out has no gradient, and not that of the step before.
             parameters.grads.zero()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from .backend import Backend
 from .errors import ConfigurationError, ShapeError, XpnnError, unknown
 from .layers.layer import Layer
 
-__all__ = ["FlatVector", "Parameters", "Part", "Parts"]
+__all__ = ["FlatVector", "Parameters", "Part", "Parts", "ReadByItem"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Parts(dict[str, Array]):
         if (
             type(value) is not type(current)
             or value.dtype != current.dtype
-            or value.device != current.device
+            # What jax.jit traces has no device.
+            or getattr(value, "device", None) != getattr(current, "device", None)
         ):
             backend = self.vector.backend
             value = backend.asarray(value, dtype=backend.float_dtype)
@@ -102,7 +103,7 @@ class Parts(dict[str, Array]):
             )
         if self.vector.immutable:
             super().__setitem__(name, value)
-            self.vector.stale = True
+            self.vector.stale = self.vector.shared = True
         else:
             current[...] = value
 
@@ -124,9 +125,48 @@ class Parts(dict[str, Array]):
         with backend.scope():
             return {name: backend.xp.asarray(v, copy=True) for name, v in self.items()}
 
+    def peek(self) -> dict[str, Array]:
+        """Return the arrays to somebody who keeps none of them."""
+        return dict.copy(self)
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        """Show these arrays, which are like those that are here and nobody else's."""
+        dict.clear(self)
+        dict.update(self, arrays)
+
+
+class ReadByItem(dict[str, Array]):
+    """A dictionary whose values are all got by ``__getitem__``, which `dict` passes by."""
+
+    get = MutableMapping.get  # type: ignore[assignment]
+    items = MutableMapping.items  # type: ignore[assignment]
+    values = MutableMapping.values  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[str]:
+        return super().__iter__()  # for ``dict(...)`` and ``**``, which look whether it is there
+
+    def copy(self) -> dict[str, Array]:
+        """Return the values in a plain dictionary."""
+        return dict(self)
+
+
+class _WatchedParts(ReadByItem, Parts):
+    """Notes when somebody gets an array, whose memory then must not be used for another one."""
+
+    def __getitem__(self, name: str) -> Array:
+        self.vector.shared = True
+        return super().__getitem__(name)
+
 
 class FlatVector:
-    """A vector and the dictionaries that show its parts."""
+    """A vector and the dictionaries that show its parts.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether somebody may hold an array of a dictionary (immutable libraries only): a compiled
+        step takes the memory of those that it replaces.
+    """
 
     def __init__(self, backend: Backend, parts: list[Part]) -> None:
         self.backend = backend
@@ -137,10 +177,12 @@ class FlatVector:
         self.immutable = is_immutable(self._array)
         self.stale = False  # entries were assigned that the vector has not seen (immutable only)
         self.outdated = False  # a dictionary has got a new name, or has lost one
+        self.shared = True
 
     def show(self, layer: str, owner: str) -> Parts:
         """Make the dictionary of a layer."""
-        view = Parts(self, [part for part in self.parts if part.layer == layer], owner)
+        kind = _WatchedParts if self.immutable else Parts
+        view = kind(self, [part for part in self.parts if part.layer == layer], owner)
         self._shown.append(weakref.ref(view))
         return view
 
@@ -154,6 +196,7 @@ class FlatVector:
         """The whole vector. Assign to it after changing it, even if it was changed in place."""
         if self.stale:
             xp = self.backend.xp
+            self.shared = True  # of a single part, the vector is the part
             shown = {
                 part.key: view[name]
                 for view in self.views
@@ -172,7 +215,7 @@ class FlatVector:
     @array.setter
     def array(self, value: Array) -> None:
         if self.immutable:
-            self._array, self.stale = value, False
+            self._array, self.stale, self.shared = value, False, True
             for view in self.views:
                 view.refresh()
         elif value is not self._array:

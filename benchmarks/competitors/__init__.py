@@ -12,6 +12,7 @@ from .torch_compiled import TorchCompiled
 from .torch_eager import TorchEager
 from .torch_fused import TorchFused
 from .xpnn_fused import Xpnn
+from .xpnn_jax import XpnnJAX
 from .xpnn_layers import XpnnLayers
 from .xpnn_portable import XpnnPortable
 
@@ -21,6 +22,7 @@ COMPETITORS: dict[str, type[Competitor]] = {
         Xpnn,
         XpnnPortable,
         XpnnLayers,
+        XpnnJAX,
         TorchEager,
         TorchChannelsLast,
         TorchFused,

@@ -10,10 +10,11 @@ from ..network import Network
 from ..parameters import Parameters
 from ..sequential import Sequential
 from .losses import make_loss
-from .rules import is_built_in, make_steps, why_no_kernels
+from .rules import is_built_in, is_plain, make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
 from .threads import working
 from .update import make_update
+from .whole_step import WholeStep
 
 __all__ = ["Plan", "plan"]
 
@@ -43,6 +44,8 @@ class Plan:
         What follows the backward pass, if there is a kernel for it.
     together : bool
         Whether the pool of threads works on it, and OpenBLAS's threads do not; see `threads`.
+    whole : WholeStep or None
+        On JAX, what does all of it in one compiled function.
     """
 
     def __init__(self, network: Network, parameters: Parameters, kernels: bool = True) -> None:
@@ -54,8 +57,12 @@ class Plan:
         self._parameters = parameters
         self._parts = network.loss, network.optimizer, network.regularization
         self._place = f"{backend}, {backend.dtype}"
+        self.whole: WholeStep | None = None
+        if kernels and backend.name == "jax" and not backend.synchronous:
+            self.whole = WholeStep(network, parameters)
+            lack = "see the last line"
         self.steps: list[PlanStep] | None = None
-        if isinstance(network, Sequential) and _is_plain(network):
+        if isinstance(network, Sequential) and is_plain(network):
             if on_numpy:
                 self.steps = make_steps(network.layers, backend.dtype, lack)
             else:
@@ -85,7 +92,16 @@ class Plan:
             and network.optimizer is optimizer
             and network.regularization is regularization
             and (self.update is None or self.update.is_current())
+            and (self.whole is None or self.whole.is_current(network))
         )
+
+    def train(
+        self, network: Network, input: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array] | None:
+        """Do a whole training step, with the update; None where it has to be done in pieces."""
+        if self.whole is None:
+            return None
+        return self.whole.train(network, input, target, sample_weight)
 
     def run(
         self, network: Network, input: Array, target: Any, sample_weight: Any
@@ -128,6 +144,10 @@ class Plan:
 
     def evaluate(self, network: Network, input: Array) -> Array:
         """Return the output in test mode."""
+        if self.whole is not None:
+            output = self.whole.evaluate(network, input)
+            if output is not None:
+                return output
         if self.steps is None:
             return network.forward(input)
         with working(self.together):
@@ -149,6 +169,8 @@ class Plan:
         rows.append(("loss", repr(loss), self._loss_remark))
         what = repr(optimizer) if regularization is None else f"{optimizer!r}, {regularization!r}"
         rows.append(("update", what, self._update_remark))
+        if self.whole is not None:
+            rows.append(("all", "training steps and evaluations", str(self.whole)))
         first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([f"Plan on {self._place}", *lines])
@@ -181,14 +203,10 @@ def plan(network: Network, kernels: bool = True) -> Plan:
     loss    MeanSquaredError()  the loss itself: kernels are not wanted
     update  SGD(0.5)            the optimizer itself: kernels are not wanted
     """
-    return Plan(network, network.parameters, kernels)
-
-
-def _is_plain(network: Sequential) -> bool:
-    """Tell whether a network runs its layers as `Sequential` does."""
-    kind = type(network)
-    own = vars(network).keys() & {"forward", "backward"}
-    return kind.forward is Sequential.forward and kind.backward is Sequential.backward and not own
+    parameters, made = network.parameters, network._plan
+    if kernels and isinstance(made, Plan) and made.whole and made.fits(network, parameters):
+        return made  # with what it has compiled, and why it could not
+    return Plan(network, parameters, kernels)
 
 
 def _may_learn(layer: Layer) -> bool:

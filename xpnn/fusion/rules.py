@@ -35,9 +35,11 @@ from ..layers import (
     Tanh,
 )
 from ..layers.layer import Layer
+from ..network import Network
+from ..sequential import Sequential
 from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
 
-__all__ = ["is_built_in", "make_steps", "why_no_kernels"]
+__all__ = ["is_as_written", "is_built_in", "is_plain", "make_steps", "why_no_kernels"]
 
 _ACTIVATIONS: dict[type[Layer], str] = {
     ReLU: "relu",
@@ -92,8 +94,19 @@ _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
 def is_built_in(layer: Layer) -> bool:
     """Tell whether a layer, with all that it is made of, does what its class in xpnn does."""
-    own = type(layer) not in _BUILT_IN or vars(layer).keys() & {"forward", "backward"}
-    return not own and all(is_built_in(inner) for _, inner in layer.sublayers())
+    return is_as_written(layer) and all(is_built_in(inner) for _, inner in layer.sublayers())
+
+
+def is_as_written(layer: Layer) -> bool:
+    """Tell whether the code of a layer is that of a class in xpnn, whatever it is made of."""
+    return type(layer) in _BUILT_IN and not vars(layer).keys() & {"forward", "backward"}
+
+
+def is_plain(network: Network) -> bool:
+    """Tell whether a network runs its layers as `Sequential` does."""
+    kind = type(network)
+    own = vars(network).keys() & {"forward", "backward"}
+    return kind.forward is Sequential.forward and kind.backward is Sequential.backward and not own
 
 
 def _multiplies(layer: Layer) -> bool:

@@ -17,7 +17,7 @@ from .threads import team, working
 if TYPE_CHECKING:
     from ..network import Network
 
-__all__ = ["Update", "make_update", "rule_of"]
+__all__ = ["Update", "is_built_in_optimizer", "make_update", "rule_of"]
 
 
 class Update:
@@ -157,15 +157,18 @@ def make_update(
     """Return the fused update, if there is one, and a remark for people."""
     if lack is not None:
         return None, f"the optimizer itself: {lack}"
-    if type(optimizer) not in (SGD, Adam, AdamW, RMSprop, Adagrad) or vars(optimizer).keys() & {
-        "step",
-        "update",
-    }:
+    if not is_built_in_optimizer(optimizer):
         return None, "the optimizer itself: not a class of xpnn's"
     if regularization is not None and type(regularization) not in (L1, L2, ElasticNet):
         remark = "fused by Numba, but for the regularization: not a class of xpnn's"
         return Update(optimizer, None, parameters), remark
     return Update(optimizer, regularization, parameters), "fused by Numba"
+
+
+def is_built_in_optimizer(optimizer: Optimizer) -> bool:
+    """Tell whether an optimizer does what its class in xpnn does."""
+    own = vars(optimizer).keys() & {"step", "update"}
+    return type(optimizer) in (SGD, Adam, AdamW, RMSprop, Adagrad) and not own
 
 
 def rule_of(optimizer: Optimizer) -> str:
@@ -197,10 +200,8 @@ def _numbers(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
             return lr, optimizer.momentum, optimizer.momentum, 1.0
         return lr, optimizer.momentum, 1.0, 0.0
     if isinstance(optimizer, Adam):
-        # m / c1 / (sqrt(s / c2) + e) = (sqrt(c2) / c1) * m / (sqrt(s) + sqrt(c2) * e)
-        root = math.sqrt(1.0 - optimizer.beta2**step)
-        rate = lr * root / (1.0 - optimizer.beta1**step)
-        return rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon * root
+        rate, epsilon = optimizer.corrections(lr, step)
+        return rate, optimizer.beta1, optimizer.beta2, epsilon
     if isinstance(optimizer, RMSprop):
         numbers = lr, optimizer.rho, optimizer.epsilon
         return (*numbers, optimizer.momentum) if optimizer.momentum else numbers

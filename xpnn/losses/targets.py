@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from .._standard import Array, array_namespace, device
+from .._standard import Array, array_namespace, device, is_immutable
 from ..errors import ConfigurationError, DataError, ShapeError
 
 __all__ = [
@@ -43,7 +43,8 @@ class Constant:
         ):
             xp = array_namespace(array)
             held = xp.asarray(list(self.numbers), dtype=array.dtype, device=device(array))
-            self._array = held
+            if not is_immutable(array):  # on JAX it may be the stand-in of one trace
+                self._array = held
         return held
 
 

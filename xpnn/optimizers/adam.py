@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._checks import checked_number
 from .._standard import Array, array_namespace
@@ -92,6 +92,18 @@ class Adam(Optimizer):
         self, values: Array, grads: Array, state: dict[str, Array], lr: float, step: int
     ) -> tuple[Array, dict[str, Array]]:
         """Apply the rule to clipped gradients; arguments and result as in `Optimizer.step`."""
+        return self.corrected_update(values, grads, state, *self.corrections(lr, step))
+
+    def corrections(self, lr: Any, step: int) -> tuple[Any, float]:
+        """Return the numbers of a step: the corrected learning rate, the corrected epsilon."""
+        # m / c1 / (sqrt(s / c2) + e) = (sqrt(c2) / c1) * m / (sqrt(s) + sqrt(c2) * e)
+        root = math.sqrt(1.0 - self.beta2**step)
+        return lr * root / (1.0 - self.beta1**step), self.epsilon * root
+
+    def corrected_update(
+        self, values: Array, grads: Array, state: dict[str, Array], rate: Any, epsilon: Any
+    ) -> tuple[Array, dict[str, Array]]:
+        """Apply the rule with the numbers of `corrections`, or with arrays of them."""
         xp = array_namespace(values)
         mean, square = state["mean"], state["square"]
         scratch = (1.0 - self.beta1) * grads
@@ -101,12 +113,10 @@ class Adam(Optimizer):
         scratch *= (1.0 - self.beta2) / (1.0 - self.beta1)
         square *= self.beta2
         square += scratch
-        # m / c1 / (sqrt(s / c2) + e) = (sqrt(c2) / c1) * m / (sqrt(s) + sqrt(c2) * e)
-        root = math.sqrt(1.0 - self.beta2**step)
         scratch = xp.sqrt(square)
-        scratch += self.epsilon * root
+        scratch += epsilon
         change = mean / scratch
-        change *= lr * root / (1.0 - self.beta1**step)
+        change *= rate
         values -= change
         return values, {"mean": mean, "square": square}
 
