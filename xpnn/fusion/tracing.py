@@ -22,7 +22,7 @@ from ..parameters import Parameters
 from ..random import Stream, set_mask_maker
 from .traced_settings import LEFT, OF_NETWORK, Untraceable, is_built_in_part, owner_name
 
-__all__ = ["Draw", "Masks", "Results", "borrowed"]
+__all__ = ["Draw", "Masks", "Results", "StepNumber", "borrowed"]
 
 #: Attributes of layers by which layer and name, as a step sets them.
 Results = dict[tuple[int, str], Any]

@@ -26,7 +26,7 @@ from .update import is_built_in_optimizer
 if TYPE_CHECKING:
     from ..parameters import Parameters
 
-__all__ = ["WholeStep"]
+__all__ = ["MOST_OPERATIONS", "MOST_SHAPES", "WholeStep"]
 
 #: For how many shapes of batches a function is compiled. A training has two or three; data with
 #: more of them, such as sentences, would be compiling most of the time.
