@@ -75,3 +75,9 @@ def test_page(path):
 def test_readme_has_the_lines_that_ci_runs(last):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(re.findall(rf"^pip install .* && {last}$", text, re.MULTILINE)) == 1
+
+
+def test_index_links_every_page():
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    assert linked == {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"}

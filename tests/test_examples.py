@@ -158,3 +158,58 @@ def test_fashion_mnist_reaches_what_its_header_says():
     texts = [output("fashion_mnist", "--seed", seed) for seed in seeds]
     accuracies = [number(r"test +loss \S+ +accuracy (\S+)", text) for text in texts]
     assert sum(accuracies) / len(seeds) > 0.882
+
+
+# ---------------------------------------------------------------- images, rows, text
+
+
+@needs_fashion_mnist
+@pytest.mark.parametrize(
+    ("network", "parameters", "rows", "low"),
+    [("cnn", 207098, 3000, 0.7), ("resnet", 77754, 800, 0.3)],
+)
+def test_fashion_mnist_images_on_a_part(network, parameters, rows, low):
+    text = output(
+        "fashion_mnist_images",
+        "--network",
+        network,
+        "--rows",
+        str(rows),
+        "--epochs",
+        "2",
+        "--validate",
+    )
+    assert f"{network}, {parameters} parameters, seed 0, {rows} images\n" in text
+    assert number(r"validation +loss \S+ +accuracy (\S+)", text) > low
+
+
+@needs_fashion_mnist
+@pytest.mark.parametrize(("cell", "parameters"), [("gru", 61962), ("lstm", 81674)])
+def test_fashion_mnist_rows_on_a_part(cell, parameters):
+    text = output("fashion_mnist_rows", "--cell", cell, "--rows", "3000", "--epochs", "2")
+    assert f"{cell}, {parameters} parameters, seed 0, 3000 images\n" in text
+    assert number(r"test +loss \S+ +accuracy (\S+)", text) > 0.6
+
+
+@pytest.mark.parametrize("network", ["lstm", "transformer"])
+def test_characters(network, tmp_path):
+    """A text that repeats itself is soon learnt, and goes on in its own letters."""
+    (tmp_path / "song.txt").write_text("la la lu, du du da! " * 150, encoding="utf-8")
+    song = str(tmp_path / "song.txt")
+    text = output(
+        "characters", "--network", network, "--text", song, "--epochs", "8", "--sample", "30"
+    )
+    assert number(r"held-out +loss (\S+)", text) < 1.2  # to guess costs 2.2
+    last = text.splitlines()[-1]
+    assert last.startswith("la la lu, du du da! ")
+    assert len(last) == 50
+    assert set(last) <= set("la, u!d")
+
+
+def test_remember():
+    """Short sequences: what the header says of long ones takes longer."""
+    text = output("remember", "--steps", "8", "--epochs", "8")
+    mean = number(r"mean +test error (\S+)", text)
+    assert mean == pytest.approx(1 / 6, abs=0.01)
+    errors = [number(rf"{cell} .*test error (\S+)", text) for cell in ("RNN", "LSTM", "GRU")]
+    assert max(errors) < mean / 2
