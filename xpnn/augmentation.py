@@ -164,7 +164,7 @@ class RandomShift(_Cut):
     >>> from xpnn.random import Stream
     >>> images = np.asarray([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]], [[7.0, 8.0, 9.0]]])
     >>> RandomShift((0, 1))(images, Stream(1)).tolist()
-    [[[2.0, 3.0, 0.0]], [[0.0, 4.0, 5.0]], [[8.0, 9.0, 0.0]]]
+    [[[0.0, 1.0, 2.0]], [[4.0, 5.0, 6.0]], [[0.0, 7.0, 8.0]]]
     """
 
     def __init__(self, pixels: int | tuple[int, int], fill: float | str = 0.0) -> None:
@@ -208,7 +208,7 @@ class RandomCrop(_Cut):
     >>> import numpy as np
     >>> from xpnn.random import Stream
     >>> RandomCrop(2)(np.arange(16.0).reshape(1, 4, 4), Stream(0)).tolist()
-    [[[9.0, 10.0], [13.0, 14.0]]]
+    [[[1.0, 2.0], [5.0, 6.0]]]
     """
 
     def __init__(
@@ -254,7 +254,7 @@ def augmented(augmenters: Sequence[Augmenter], images: Array, seed: int, step: i
     >>> import numpy as np
     >>> images = np.asarray([[[1, 2, 3]], [[4, 5, 6]]])
     >>> augmented([RandomFlip(), RandomFlip(1)], images, seed=0, step=7).tolist()
-    [[[1, 2, 3]], [[4, 5, 6]]]
+    [[[1, 2, 3]], [[6, 5, 4]]]
     """
     for number, augmenter in enumerate(augmenters):
         images = augmenter(images, Stream(seed, AUGMENTATION_STREAM + number, step))
