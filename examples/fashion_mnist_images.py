@@ -13,9 +13,15 @@ trained with, an image is mirrored or not and moved by up to one pixel.
     python examples/fashion_mnist_images.py --network resnet
     python examples/fashion_mnist_images.py --validate
 
-Figures: with seed 0 the CNN has 0.9348 on the tenth of the training part that ``--validate`` holds
-out, where twice the shift and more dropout had 0.9253: so this was chosen, and the test part was
-not looked at. NumPy, float32, one thread; a training of the CNN takes two to four minutes.
+The CNN's shift and dropout were chosen by the accuracy on a tenth of the training part, which
+``--validate`` holds out: 0.9348 with seed 0, where twice the shift and more dropout had 0.9253. The
+test part was looked at for the figures below and for nothing else. The ResNet was not tuned, and
+has no figures here yet.
+
+Figures (test accuracy for the seeds 0, 1, 2, and their mean; NumPy with Numba, float32, one
+thread, two and a half minutes each):
+
+    cnn       0.9284  0.9298  0.9322    0.9301
 """
 
 from __future__ import annotations
