@@ -9,8 +9,9 @@ gradients clipped to a norm of 1, batches of 128, 12 epochs; images are mirrored
     python examples/fashion_mnist_rows.py --cell lstm
     python examples/fashion_mnist_rows.py --validate
 
-Figures: with seed 0 the GRU, 61,962 parameters, has 0.9110 on the tenth of the training part that
-``--validate`` holds out. NumPy, float32, one thread, two minutes.
+Figures: with seed 0 the GRU, 61,962 parameters, has a test accuracy of 0.9059, and of 0.9110 on the
+tenth of the training part that ``--validate`` holds out, by which the recipe was judged before the
+test part was looked at. NumPy, float32, one thread, without compiled kernels two to three minutes.
 """
 
 from __future__ import annotations
