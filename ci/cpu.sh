@@ -25,6 +25,17 @@ else
   echo "not installed: its tests are skipped (apt-get install dataset-fashion-mnist)"
 fi
 
+say "strace: faults in system calls"
+if command -v strace >/dev/null; then
+  echo "there already"
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -qq -y --no-install-recommends strace; } </dev/null ||
+    echo "not to be had here: its test is skipped"
+else
+  echo "not installed: its test is skipped (apt-get install strace)"
+fi
+
 if [ -n "${XPNN_CI_PINS:-}" ]; then
   tr ' ' '\n' <<<"$XPNN_CI_PINS" >"$scratch/constraints.txt"
   export PIP_CONSTRAINT=$scratch/constraints.txt

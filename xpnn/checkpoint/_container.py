@@ -33,8 +33,9 @@ _TYPES = {"F32": "float32", "F64": "float64"}
 _CODES = {name: code for code, name in _TYPES.items()}
 #: What the header of a file may take: more than that of a network of a hundred thousand layers.
 _LONGEST = 1 << 26
-#: Up to this length a header may be as dense as it likes: what it becomes in memory is bounded.
-_DENSE = 1 << 20
+#: Up to this length a header may have any number of lists and tables; beyond it, one in so many
+#: characters, since each takes more memory than a file has for it.
+_SHORT, _SPACED = 1 << 16, 20
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, 
             "data_offsets": [start, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
+    if len(text) > _LONGEST or _is_dense(text):
+        raise CheckpointError(
+            f"{os.fspath(path)}: cannot be written: extra, history or callbacks hold too many or "
+            "too small lists and tables"
+        )
     text += b" " * (-len(text) % 8)
 
     def pieces() -> Iterator[Bytes]:
@@ -132,9 +138,8 @@ def read_header(path: Path) -> Header:
 
 def _parse(text: bytes) -> dict[str, Any]:
     """Parse a header. A key that comes twice is a mistake, and so is one made to fill memory."""
-    marks = sum(text.count(mark) for mark in b",[{")
-    if len(text) > _DENSE and marks > len(text) / 8:
-        raise ValueError("more values than a header has")
+    if _is_dense(text):
+        raise ValueError("more lists and tables than a header has")
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
@@ -146,6 +151,10 @@ def _parse(text: bytes) -> dict[str, Any]:
     if type(found) is not dict:
         raise ValueError("no table")
     return found
+
+
+def _is_dense(text: bytes) -> bool:
+    return len(text) > _SHORT and text.count(b"[") + text.count(b"{") > len(text) / _SPACED
 
 
 def _places(

@@ -262,7 +262,10 @@ def checked_arrays(
         raise DataError(f"{name}: expected (x, y) or (x, y, sample_weight), got {len(data)} items")
     labels = ("x", "y", "sample_weight")[: len(data)]
     arrays = [
-        value if backend.owns(value) else as_host_array(backend.host_data(value), label)
+        # NumPy's own, too: it may be masked.
+        value
+        if backend.owns(value) and not isinstance(value, np.ndarray)
+        else as_host_array(backend.host_data(value), label)
         for label, value in zip(labels, data, strict=True)
     ]
     lengths = [int(array.shape[0]) if array.ndim else 0 for array in arrays]
