@@ -30,8 +30,6 @@ __all__ = [
     "is_immutable",
     "is_synchronous",
     "library_name",
-    "logsumexp",
-    "one_hot",
     "ones",
     "scale_slices",
     "segment_sum",
@@ -122,15 +120,6 @@ def sign(x: Array) -> Array:
     return xp.astype(x > 0, x.dtype) - xp.astype(x < 0, x.dtype)
 
 
-def one_hot(labels: Array, classes: int, dtype: Any) -> Array:
-    """Rows of zeros with a one at each label: (N,) integers to (N, classes) of ``dtype``.
-
-    A label outside of 0 ... classes - 1 gives a row of zeros.
-    """
-    xp = array_namespace(labels)
-    return xp.astype(labels[:, None] == arange(classes, like=labels)[None, :], dtype)
-
-
 def segment_sum(rows: Array, ids: Array, count: int) -> Array:
     """Add up the rows that have the same id: (n, d) and integers (n,) give (count, d).
 
@@ -175,13 +164,6 @@ def softplus(x: Array) -> Array:
     """log(1 + exp(x)), without overflow."""
     xp = array_namespace(x)
     return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def logsumexp(x: Array, axis: int) -> Array:
-    """log(sum(exp(x))) over ``axis``, which stays with length one; without overflow."""
-    xp = array_namespace(x)
-    largest = xp.max(x, axis=axis, keepdims=True)
-    return largest + xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True))
 
 
 # erfc(x) = t exp(-x^2) sum_k c_k T_k(2 t - 1) for x >= 0, with t = 3 / (3 + x). The c_k are the
