@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_results_repeat_bit_for_bit(count):
         assert losses == found[0][0]
         assert (values == found[0][1]).all()
         assert (output == found[0][2]).all()
+
+
+def test_every_count_gives_the_same_bits_with_the_own_products(monkeypatch):
+    monkeypatch.setattr(products, "_choose", lru_cache(products._Panels))
+    found = []
+    for count in (1, 2, 3):
+        fusion.set_num_threads(count)
+        net = network()
+        losses = [float(net.train(x, y)[1]) for x, y in batches(5)]
+        found.append((losses, net.parameters.values.copy()))
+    for losses, values in found[1:]:
+        assert losses == found[0][0]
+        assert (values == found[0][1]).all()
 
 
 def arrays(dtype: str, rows: int, width: int) -> dict[str, Any]:
