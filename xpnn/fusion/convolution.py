@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._standard import Array
-from ..kernels.numba import convolution, images
+from ..kernels.numba import convolution, images, layouts, moments
 from ..kernels.numba.blocked_product import Panel, panel
 from ..kernels.numba.geometry import Geometry
 from ..layers import ELU, AvgPool2d, BatchNorm2d, Conv2d, LeakyReLU, MaxPool2d
@@ -111,17 +111,17 @@ class ConvolutionStep(Step):
         self._expected = None
         filters, count = self._conv.out_channels, sized.geometry.count
         convolved = self._own("convolved", (n, *count, filters))
-        moments = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
+        sums = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
         packed = self._scratch.packed.matrix(1, self._conv.params["W"].size)[0]
-        self._convolve(sized, padded, packed, convolved, moments)
+        self._convolve(sized, padded, packed, convolved, sums)
         zeros, ones, _ = self._scratch.constants(filters)
         centre, scale, shift = zeros, ones, zeros
         if self._norm is not None:
             norm = self._norm
             centre, inverse, scale = (self._own(v, (filters,)) for v in ("c", "inverse", "scale"))
             shift = norm.params["beta"]
-            images.statistics[self._name](
-                moments,
+            moments.statistics[self._name](
+                sums,
                 math.prod(count),
                 norm.params["gamma"],
                 norm.epsilon,
@@ -138,9 +138,9 @@ class ConvolutionStep(Step):
             return self._out(convolved, shape)
         if self.follower is None:
             finished = self._own("finished", (n, *sized.pooled, filters))
-            self._finish(convolved, centre, scale, shift, finished, 0, 0, codes)
+            self._finish(convolved, centre, scale, shift, sized, finished, 0, 0, codes)
             return self._out(finished, shape)
-        return self._hand_on(self.follower, convolved, centre, scale, shift, codes, shape)
+        return self._hand_on(self.follower, convolved, centre, scale, shift, sized, codes, shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -161,24 +161,23 @@ class ConvolutionStep(Step):
             self._launch(
                 images.BACKWARD[self._kind],
                 gradient.size,
-                given,
-                kept.codes,
-                kept.convolved,
+                given.reshape(-1),
+                kept.codes.reshape(-1),
+                kept.convolved.reshape(-1),
                 kept.centre,
                 kept.scale,
                 kept.shift,
                 self._setting(),
                 self._pooling,
-                self._window,
-                gradient,
-                top,
-                left,
-                sums,
+                self._sizes_of(kept.sized, geometry.gradient_padded, top, left),
+                gradient.reshape(-1),
+                sums.reshape(-1),
+                n,
             )
             if self._norm is not None:
                 norm = self._norm
                 factors = self._own("factors", (3, geometry.count[1] * filters))
-                images.coefficients[self._name](
+                moments.coefficients[self._name](
                     sums,
                     math.prod(geometry.count),
                     kept.centre,
@@ -214,7 +213,8 @@ class ConvolutionStep(Step):
             sized.table,
             kept.padded,
             gradient,
-            kept.convolved,
+            gradient.reshape(-1),
+            kept.convolved.reshape(-1),
             factors,
             turned,
             self._scratch.constants(conv.in_channels)[0],
@@ -229,7 +229,7 @@ class ConvolutionStep(Step):
         if self.preceded:
             return dinput.transpose(0, 3, 1, 2)
         outside = self._gradient(n, height * width * conv.in_channels).reshape(kept.shape)
-        self._launch(images.leave, dinput.size, dinput, outside)
+        self._launch(layouts.leave, dinput.size, dinput, outside)
         return outside
 
     def forget(self) -> None:
@@ -258,17 +258,17 @@ class ConvolutionStep(Step):
                 shift = norm.params["beta"]
             convolved, output = output, np.empty((n, *sized.pooled, filters), self._dtype)
             codes = np.empty(output.shape, np.uint8)
-            self._finish(convolved, centre, scale, shift, output, 0, 0, codes)
+            self._finish(convolved, centre, scale, shift, sized, output, 0, 0, codes)
         if self.follower is not None:
             return output.transpose(0, 3, 1, 2)
         outside = np.empty(shape, self._dtype)
-        self._launch(images.leave, output.size, output, outside)
+        self._launch(layouts.leave, output.size, output, outside)
         return outside
 
     # ---------------------------------------------------------------- details
 
     def _convolve(
-        self, sized: _Sized, padded: Array, packed: Array, output: Array, moments: Array
+        self, sized: _Sized, padded: Array, packed: Array, output: Array, sums: Array
     ) -> None:
         conv = self._conv
         filters = conv.params["W"].reshape(conv.out_channels, -1)
@@ -285,7 +285,8 @@ class ConvolutionStep(Step):
             packed,
             bias,
             output,
-            moments,
+            output.reshape(-1),
+            sums,
         )
 
     def _finish(
@@ -294,6 +295,7 @@ class ConvolutionStep(Step):
         centre: Array,
         scale: Array,
         shift: Array,
+        sized: _Sized,
         output: Array,
         top: int,
         left: int,
@@ -303,17 +305,16 @@ class ConvolutionStep(Step):
         self._launch(
             images.FORWARD[self._kind],
             convolved.size,
-            convolved,
+            convolved.reshape(-1),
             centre,
             scale,
             shift,
             self._setting(),
             self._pooling,
-            self._window,
-            output,
-            top,
-            left,
-            codes,
+            self._sizes_of(sized, output.shape[1:3], top, left),
+            output.reshape(-1),
+            codes.reshape(-1),
+            len(output),
         )
 
     def _hand_on(
@@ -323,15 +324,16 @@ class ConvolutionStep(Step):
         centre: Array,
         scale: Array,
         shift: Array,
+        sized: _Sized,
         codes: Array,
         shape: tuple[int, ...],
     ) -> Array:
         """Write the output into the padded input of the next step, and return a view of it."""
         n, _, height, width = shape
-        sized = follower._sized((height, width))
-        inlet = follower._inlet(n, sized)
-        (top, _), (left, _) = sized.geometry.margins
-        self._finish(convolved, centre, scale, shift, inlet, top, left, codes)
+        other = follower._sized((height, width))
+        inlet = follower._inlet(n, other)
+        (top, _), (left, _) = other.geometry.margins
+        self._finish(convolved, centre, scale, shift, sized, inlet, top, left, codes)
         output = inlet[:, top : top + height, left : left + width].transpose(0, 3, 1, 2)
         follower._expected = output
         return output
@@ -341,7 +343,7 @@ class ConvolutionStep(Step):
         if self.follower is not None:
             return output.transpose(0, 3, 1, 2)
         outside = self._own("outside", shape) if self.keeps_output else np.empty(shape, self._dtype)
-        self._launch(images.leave, output.size, output, outside)
+        self._launch(layouts.leave, output.size, output, outside)
         return outside
 
     def _enter(self, array: Array, padded: Array, margins: Any) -> None:
@@ -350,9 +352,9 @@ class ConvolutionStep(Step):
         array = self._usable(array)
         inside = array.transpose(0, 2, 3, 1)
         if inside.flags.c_contiguous:
-            self._launch(images.put, array.size, inside, padded, top, left)
+            self._launch(layouts.put, array.size, inside, padded, top, left)
         else:
-            self._launch(images.enter, array.size, array, padded, top, left)
+            self._launch(layouts.enter, array.size, array, padded, top, left)
 
     def _given(self, dout: Array) -> Array:
         """Return a gradient (N, C, H, W) as (N, H, W, C) in C order."""
@@ -360,7 +362,7 @@ class ConvolutionStep(Step):
         inside = dout.transpose(0, 2, 3, 1)
         if not inside.flags.c_contiguous:
             inside = self._inner(dout.shape[0], math.prod(dout.shape[1:])).reshape(inside.shape)
-            self._launch(images.enter, dout.size, dout, inside, 0, 0)
+            self._launch(layouts.enter, dout.size, dout, inside, 0, 0)
         return inside
 
     def _usable(self, array: Array) -> Array:
@@ -400,12 +402,17 @@ class ConvolutionStep(Step):
             self._sizes[key] = found
         return found
 
-    def _pool_window(self) -> Array:
+    def _pool_window(self) -> tuple[int, ...]:
         if self._pool is None:
-            return np.ones(7, np.int64)
+            return (1, 1, 1, 1, 0, 0, 1)
         window, counts = self._pool._window, getattr(self._pool, "count_padding", True)
         (top, _), (left, _) = window.margins
-        return np.asarray([*window.kernel, *window.stride, top, left, counts], np.int64)
+        return (*window.kernel, *window.stride, top, left, int(counts))
+
+    def _sizes_of(self, sized: _Sized, padded: tuple[int, ...], top: int, left: int) -> Array:
+        """Return the sizes that the kernels of `images` take."""
+        inner = *sized.geometry.count, self._conv.out_channels
+        return np.asarray([*inner, *padded, top, left, *sized.pooled, *self._window], np.int64)
 
     def _setting(self) -> float:
         """Return the number that the activation is set by."""

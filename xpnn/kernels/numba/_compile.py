@@ -108,9 +108,9 @@ class Kernel:
         The loop, as Numba understands it.
     arguments : str
         What each argument is, separated by blanks: "vector", "matrix" or "images" (four axes) of
-        the kernel's type, "codes" (uint8, four axes), "flags" (uint8, two axes), "lanes" (uint16,
-        two axes), "words" (uint64), "indices" (int64), "numbers" (float64), with a "!" behind where
-        the kernel writes into them; "real", "integer". Arrays are in C order.
+        the kernel's type, "bytes" (uint8), "flags" (uint8, two axes), "lanes" (uint16, two axes),
+        "words" (uint64), "indices" (int64), "numbers" (float64), with a "!" behind where the kernel
+        writes into them; "real", "integer". Arrays are in C order.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
@@ -183,7 +183,7 @@ def _argument(kind: str, real: Any) -> Any:
         "vector": (real, 1),
         "matrix": (real, 2),
         "images": (real, 4),
-        "codes": (types.uint8, 4),
+        "bytes": (types.uint8, 1),
         "lanes": (types.uint16, 2),
         "flags": (types.uint8, 2),
         "words": (types.uint64, 1),

@@ -11,13 +11,12 @@ that depend on the shapes alone, so results do not depend on the number of threa
 
 from __future__ import annotations
 
-import numpy as np
 from numba import prange
 
 from . import geometry as g
 from ._compile import kernel, part
 from .blocked_product import call
-from .images import folded, tiled
+from .moments import cleared, take_moments
 
 __all__ = ["backward", "collect", "forward", "pack", "pack_turned"]
 
@@ -89,8 +88,8 @@ def _pack_turned(table, lanes, weights, packed, phase):  # type: ignore[no-untyp
                         out[(number * filters + f) * width + c] = row[(channel + c) * taps + tap]
 
 
-@kernel("integer integer indices images vector vector images! matrix! integer")
-def forward(panel, lanes, table, padded, packed, bias, output, moments, parts):  # type: ignore[no-untyped-def]
+@kernel("integer integer indices images vector vector images! vector matrix! integer")
+def forward(panel, lanes, table, padded, packed, bias, output, flat, moments, parts):  # type: ignore[no-untyped-def]
     """Convolve padded images, and take the moments of every image of the output.
 
     Parameters
@@ -101,7 +100,8 @@ def forward(panel, lanes, table, padded, packed, bias, output, moments, parts): 
     packed : (F * C / groups * taps,)
         From `pack`.
     bias : (F,)
-    output : (N, H', W', F)
+    output, flat : (N, H', W', F), (N * H' * W' * F,)
+        The same memory.
     moments : (N, 2 F), or (0, 0) if they are not wanted
         The mean of each channel, and the sum of the squared differences from it.
     """
@@ -110,7 +110,7 @@ def forward(panel, lanes, table, padded, packed, bias, output, moments, parts): 
         for n in range(index * images // parts, (index + 1) * images // parts):
             _forward(panel, lanes, table, padded, packed, bias, output, n)
             if moments.shape[0] > 0:
-                _take_moments(output, moments, n, n + 1)
+                take_moments(flat, output.shape[1], output.shape[2], output.shape[3], moments, n)
 
 
 @part
@@ -148,37 +148,11 @@ def _forward(panel, lanes, table, padded, packed, bias, output, n):  # type: ign
                 )
 
 
-@part
-def _take_moments(images, moments, begin, end):  # type: ignore[no-untyped-def]
-    """Two passes over each image, row by row."""
-    T = images.dtype.type
-    _, height, width, filters = images.shape
-    row = np.empty(width * filters, images.dtype)
-    for n in range(begin, end):
-        mean, squares = moments[n, :filters], moments[n, filters:]
-        lines = images[n].reshape(height, width * filters)
-        row[:] = T(0)
-        for y in range(height):
-            line = lines[y]
-            for c in range(row.size):
-                row[c] += line[c]
-        folded(row, mean)
-        share = T(1) / T(height * width)
-        for c in range(filters):
-            mean[c] *= share
-        means = tiled(mean, width)
-        row[:] = T(0)
-        for y in range(height):
-            line = lines[y]
-            for c in range(row.size):
-                away = line[c] - means[c]
-                row[c] += away * away
-        folded(row, squares)
-
-
-@kernel("integer integer indices images images! images matrix vector vector matrix! images!")
+@kernel(
+    "integer integer indices images images! vector! vector matrix vector vector matrix! images!"
+)
 def backward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, padded, gradient, output, factors, turned, zeros, partial, dinput
+    panel, lanes, table, padded, gradient, flat, output, factors, turned, zeros, partial, dinput
 ):
     """Write the gradient of the input, and those of filters and bias in parts.
 
@@ -186,9 +160,9 @@ def backward(  # type: ignore[no-untyped-def]
     ----------
     padded : (N, H + margins, W + margins, C)
         As in `forward`.
-    gradient : (N, H' + margins, W' + margins, F)
-        That of the output, with zeros around.
-    output, factors : (N, H', W', F), (3, W' * F) or (0, 0)
+    gradient, flat : (N, H' + margins, W' + margins, F), (all of them,)
+        That of the output, with zeros around; the same memory.
+    output, factors : (N * H' * W' * F,), (3, W' * F) or (0, 0)
         If there are factors, one for every number of a row of an image, the gradient first becomes
         ``factors[0] * gradient + factors[1] * output + factors[2]``: that of a normalization.
     turned : (F * C / groups * taps,)
@@ -201,44 +175,55 @@ def backward(  # type: ignore[no-untyped-def]
     """
     for index in prange(partial.shape[0]):
         _backward(
-            panel, lanes, table, padded, gradient, output, factors, turned, zeros, partial, dinput,
-            index,
+            panel, lanes, table, padded, gradient, flat, output, factors, turned, zeros, partial,
+            dinput, index,
         )  # fmt: skip
 
 
 @part
 def _backward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, padded, gradient, output, factors, turned, zeros, partial, dinput, index
+    panel,
+    lanes,
+    table,
+    padded,
+    gradient,
+    flat,
+    output,
+    factors,
+    turned,
+    zeros,
+    partial,
+    dinput,
+    index,
 ):
     parts, images = partial.shape[0], padded.shape[0]
-    partial[index] = 0
+    cleared(partial[index])
     for n in range(index * images // parts, (index + 1) * images // parts):
-        _correct(table, gradient, output, factors, n, partial[index])
+        _correct(
+            table, flat, gradient.shape[1], gradient.shape[2], output, factors, n, partial[index]
+        )
         _add_filters(panel, lanes, table, padded, gradient, n, partial, index)
         if dinput.shape[0] > 0:
             _back(panel, lanes, table, gradient, turned, zeros, dinput, n)
 
 
 @part
-def _correct(table, gradient, output, factors, n, sums):  # type: ignore[no-untyped-def]
+def _correct(table, flat, tall, wide, output, factors, n, sums):  # type: ignore[no-untyped-def]
     """Finish the gradient of an image, and add it up for the bias."""
-    top, left = table[g.GRADIENT_TOP], table[g.GRADIENT_LEFT]
-    _, height, width, filters = output.shape
-    lines = gradient[n].reshape(gradient.shape[1], gradient.shape[2] * filters)
-    pixels = output[n].reshape(height, width * filters)
-    dbias = sums[sums.size - filters :]
+    height, width, filters = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS], table[g.FILTERS]
+    length, last = width * filters, sums.size - filters
     for y in range(height):
-        row = lines[top + y, left * filters : (left + width) * filters]
+        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        row = flat[start * filters : start * filters + length]
         if factors.shape[0] > 0:
             scale, slope, shift = factors[0], factors[1], factors[2]
-            pixel = pixels[y]
-            for c in range(row.size):
+            pixel = output[(n * height + y) * length : (n * height + y + 1) * length]
+            for c in range(length):
                 row[c] = scale[c] * row[c] + (slope[c] * pixel[c] + shift[c])
         else:
             for x in range(width):
-                piece = row[x * filters : (x + 1) * filters]
                 for c in range(filters):
-                    dbias[c] += piece[c]
+                    sums[last + c] += row[x * filters + c]
 
 
 @part
@@ -344,7 +329,8 @@ def _collect(partial, dweights, dbias, row, taps):  # type: ignore[no-untyped-de
         for f in range(filters):
             first[f] += other[f]
     if row == rows:
-        dbias[:] = first
+        for f in range(filters):
+            dbias[f] = first[f]
         return
     depth = rows // taps
     place = row % depth * taps + row // depth

@@ -1,0 +1,132 @@
+"""Batch normalization of images: its statistics and its gradients, from sums over each image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._compile import kernel, part
+
+__all__ = ["cleared", "coefficients", "folded", "statistics", "take_moments", "tiled"]
+
+# Channels may be few, and a loop over few numbers costs more than its numbers. So loops run over
+# rows of images, beside rows of as many copies of what there is for each channel. Arrays are flat
+# and filled by loops: slices of several axes and assignments to slices take seconds to compile.
+
+
+@part
+def tiled(vector, count):  # type: ignore[no-untyped-def]
+    """Return so many copies of a vector, one behind the other."""
+    size = vector.size
+    row = np.empty(count * size, vector.dtype)
+    for index in range(count):
+        for c in range(size):
+            row[index * size + c] = vector[c]
+    return row
+
+
+@part
+def cleared(row):  # type: ignore[no-untyped-def]
+    """Fill with zeros."""
+    zero = row.dtype.type(0)
+    for c in range(row.size):
+        row[c] = zero
+
+
+@part
+def folded(row, sums, start, size):  # type: ignore[no-untyped-def]
+    """Add up what belongs to each of ``size`` channels, into ``sums[start:]``."""
+    for c in range(size):
+        sums[start + c] = row[c]
+    for index in range(1, row.size // size):
+        for c in range(size):
+            sums[start + c] += row[index * size + c]
+
+
+@part
+def take_moments(flat, height, width, filters, moments, n):  # type: ignore[no-untyped-def]
+    """Two passes over an image that is still in the cache, row by row."""
+    T = flat.dtype.type
+    length = width * filters
+    row, mean = np.empty(length, flat.dtype), np.empty(filters, flat.dtype)
+    cleared(row)
+    for y in range(height):
+        line = flat[(n * height + y) * length : (n * height + y + 1) * length]
+        for c in range(length):
+            row[c] += line[c]
+    folded(row, mean, 0, filters)
+    share = T(1) / T(height * width)
+    for c in range(filters):
+        mean[c] *= share
+        moments[n, c] = mean[c]
+    means = tiled(mean, width)
+    cleared(row)
+    for y in range(height):
+        line = flat[(n * height + y) * length : (n * height + y + 1) * length]
+        for c in range(length):
+            away = line[c] - means[c]
+            row[c] += away * away
+    folded(row, moments[n], filters, filters)
+
+
+@kernel("matrix integer vector real real vector! vector! vector! vector! vector!")
+def statistics(  # type: ignore[no-untyped-def]
+    moments, pixels, gamma, epsilon, momentum, running_mean, running_var, centre, inverse, scale
+):
+    """Combine the moments of the images, and move the running averages.
+
+    Parameters
+    ----------
+    moments : (N, 2 C)
+        Of each image, of so many pixels: means, and sums of squared differences from them.
+    gamma, running_mean, running_var : (C,)
+    centre, inverse, scale : (C,)
+        The mean, ``1 / sqrt(variance + epsilon)``, and gamma times that.
+    """
+    T = moments.dtype.type
+    images, channels = moments.shape[0], moments.shape[1] // 2
+    for c in range(channels):
+        total = 0.0
+        for n in range(images):
+            total += moments[n, c]
+        mean = total / images
+        squares = 0.0
+        for n in range(images):
+            away = moments[n, c] - mean
+            squares += moments[n, channels + c] + pixels * away * away
+        variance = squares / (images * pixels)
+        running_mean[c] = T(momentum * running_mean[c] + (1.0 - momentum) * mean)
+        running_var[c] = T(momentum * running_var[c] + (1.0 - momentum) * variance)
+        centre[c] = T(mean)
+        inverse[c] = T(1.0 / np.sqrt(variance + epsilon))
+        scale[c] = gamma[c] * inverse[c]
+
+
+@kernel("matrix integer vector vector vector vector! vector! matrix!")
+def coefficients(  # type: ignore[no-untyped-def]
+    sums, pixels, centre, inverse, scale, dgamma, dbeta, factors
+):
+    """Finish the gradients of a normalization, and say how that of its input is made.
+
+    Parameters
+    ----------
+    sums : (N, 2 C)
+        Of each image: of the gradient t behind the normalization, and of ``t * (x - centre)``.
+    factors : (3, W * C)
+        The gradient by x is ``factors[0] * t + factors[1] * x + factors[2]``, by rows of images.
+    """
+    T = sums.dtype.type
+    images, channels = sums.shape[0], sums.shape[1] // 2
+    share = T(1) / T(images * pixels)
+    for c in range(channels):
+        total, product = 0.0, 0.0
+        for n in range(images):
+            total += sums[n, c]
+            product += sums[n, channels + c]
+        dbeta[c] = T(total)
+        dgamma[c] = T(product) * inverse[c]
+        slope = -scale[c] * inverse[c] * dgamma[c] * share
+        shift = -scale[c] * dbeta[c] * share - slope * centre[c]
+        for place in range(c, factors.shape[1], channels):
+            factors[0, place] = scale[c]
+            factors[1, place] = slope
+            factors[2, place] = shift
