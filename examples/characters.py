@@ -12,8 +12,11 @@ transformer  an embedding of 96 and where it is, two blocks of four heads, a lin
     python examples/characters.py --network transformer
     python examples/characters.py --text book.txt
 
-Figures (seed 0, NumPy, one thread): on the last ninth of the training part, which ``--validate``
-holds out, the LSTM has 2.07 nats a character after a minute and a half.
+Figures (seed 0, NumPy with Numba, float32, one thread): the LSTM, 353,100 parameters, has 1.84
+nats a character on what is held out after a minute, 20 s of it for compiling kernels, once on a
+machine. PyTorch has 1.90 after 47 s, with the same layers, rates and number of steps. On the last
+ninth of the training part, which ``--validate`` holds out, the LSTM has 2.07 and the transformer
+2.37: so short a text teaches a network of this kind no more.
 """
 
 from __future__ import annotations
