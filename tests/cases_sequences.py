@@ -215,6 +215,12 @@ SEQUENCES = [
         wrong_shapes={"rank": (N, D)},
     ),
     Case(
+        "Recompute",
+        lambda: layers.Recompute([layers.Tanh(), layers.Softplus()]),
+        (N, D),
+        lambda x, p, b, t: x.new_zeros(()).logaddexp(x.tanh()),
+    ),
+    Case(
         "Residual",
         lambda: layers.Residual([layers.Tanh(), layers.Softplus()]),
         (N, D),

@@ -11,6 +11,7 @@ from xpnn import description
 from xpnn.checkpoint import load, save
 from xpnn.errors import ConfigurationError, ShapeError
 from xpnn.gradient_check import check_derivative
+from xpnn.summary import step_memory
 
 
 def resnet_block(before, after, stride):
@@ -54,6 +55,11 @@ NETWORKS = {
         xpnn.Bidirectional(xpnn.LSTM(3, 2), merge="sum"),
         xpnn.Masked([xpnn.GRU(2, 4), xpnn.MeanOverTime()], padding=9),
     ],
+    "recomputed": lambda: [
+        xpnn.Recompute([xpnn.Linear(3, 4), xpnn.LayerNorm(4), xpnn.Dropout(0.3)]),
+        xpnn.Recompute(xpnn.GRU(4, 4)),
+        xpnn.MeanOverTime(),
+    ],
     "transformer": lambda: [
         xpnn.Linear(3, 4),
         xpnn.PositionalEncoding(),
@@ -66,7 +72,7 @@ each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def shape(name):
-    return (4, 3) if name in ("recurrent", "transformer") else (2, 6, 5)
+    return (4, 3) if name in ("recurrent", "recomputed", "transformer") else (2, 6, 5)
 
 
 def network(name, backend=None, **settings):
@@ -213,3 +219,77 @@ def test_branches_may_take_ids():
     assert output.shape == (1, 10)
     with pytest.raises(xpnn.DataError, match=r"layer 0.0.0 \(Embedding\): expected ids of 0 ... 4"):
         net.eval(np.asarray([[5]]))
+
+
+# Recompute
+
+
+def blocks(wrap):
+    """Layers with masks, statistics, ids, steps that are not there and a state that goes on."""
+    return [
+        xpnn.Masked(
+            [
+                wrap([xpnn.Embedding(9, 4), xpnn.Dropout(0.4), xpnn.GRU(4, 5)]),
+                wrap([wrap(xpnn.LSTM(5, 3)), xpnn.LastStep()]),
+            ]
+        ),
+        wrap([xpnn.BatchNorm(3), xpnn.Linear(3, 6), xpnn.Dropout(0.2), xpnn.Tanh()]),
+        xpnn.Linear(6, 2),
+    ]
+
+
+class Kept(xpnn.Recompute):
+    """The same layers at the same places, run once."""
+
+    def forward(self, input):
+        return self._layers.forward(input)
+
+    def backward(self, dout):
+        return self._layers.backward(dout)
+
+
+def test_recomputed_results_are_the_same_bit_by_bit(backend):
+    nets = [
+        xpnn.Sequential(
+            blocks(wrap), xpnn.SoftmaxCrossEntropy(), 0.1, backend=backend.plain, seed=0
+        )
+        for wrap in (xpnn.Recompute, Kept)
+    ]
+    ids = np.asarray([[3, 1, 0], [8, 0, 0], [2, 2, 5], [4, 7, 6]])
+    for _ in range(3):
+        (output, loss), (expected_output, expected) = (net.train(ids, [0, 1, 1, 0]) for net in nets)
+        to_host = backend.to_host
+        np.testing.assert_array_equal(to_host(output), to_host(expected_output))
+        np.testing.assert_array_equal(to_host(loss), to_host(expected))
+        for vector in ("values", "grads", "buffers"):
+            ours, theirs = (to_host(getattr(net.parameters, vector).array) for net in nets)
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(*(to_host(net.eval(ids)) for net in nets))
+
+
+def test_recomputed_layers_keep_nothing_and_come_back_as_they_were():
+    inner = [xpnn.BatchNorm(2), xpnn.Dropout(0.5, seed=1), xpnn.Tanh()]
+    layer, x = xpnn.Recompute(inner), np.asarray([[1.0, 2.0], [3.0, 5.0]])
+    layer.forward(x)
+    assert layer.cache["input"] is x
+    assert all(not each.cache for each in inner)
+    average, steps = inner[0].buffers["running_mean"].copy(), inner[1].step
+    layer.backward(np.ones((2, 2)))
+    np.testing.assert_array_equal(inner[0].buffers["running_mean"], average)
+    assert inner[1].step == steps == 1
+    assert not layer.cache
+    assert all(not each.cache for each in inner)
+
+
+def test_summary_tells_what_recomputation_saves():
+    def memory(wrap):
+        layers = [wrap([xpnn.Linear(8, 8), xpnn.Tanh(), xpnn.Linear(8, 8)]) for _ in range(4)]
+        net = xpnn.Sequential(layers, xpnn.MeanSquaredError(), 0.1, seed=0)
+        return step_memory(net, (8,), 100)
+
+    kept, recomputed = memory(xpnn.Residual), memory(xpnn.Recompute)
+    assert recomputed.parameters == kept.parameters
+    assert kept.activations == 4 * 100 * 8 * (1 + 4 * 4)
+    assert recomputed.activations == 4 * 100 * 8 * (1 + 4)
+    assert recomputed.temporaries == kept.temporaries + 4 * 100 * 8 * 3
+    assert recomputed.total < kept.total

@@ -220,3 +220,70 @@ def test_the_plan_says_why_it_is_not_fused(kind):
     text = str(xpnn.fusion.plan(net, kernels=False))
     assert f"{kind}(6, 2)" in text
     assert text.count("kernels are not wanted") >= 2
+
+
+# ------------------------------------------------------------------ embeddings
+
+
+@each_dtype
+@pytest.mark.parametrize("padding_idx", [None, 0, 6])
+@pytest.mark.parametrize("shape", [(1,), (40,), (5, 9), (700, 3)])
+def test_embeddings(shape, padding_idx, dtype):
+    fused, plain = pair(lambda: [L.Embedding(7, 5, padding_idx)], dtype=dtype)
+    assert_fused(fused, "Embedding")
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        ids, y = rng.integers(0, 7, shape), rng.standard_normal((*shape, 5))
+        (output, loss), (expected_output, expected) = (net.train(ids, y) for net in (fused, plain))
+        assert_close(output, expected_output, dtype, 5)
+        assert_close(loss, expected, dtype, 5)
+        assert_close(fused.parameters.grads.array, plain.parameters.grads.array, dtype, 20)
+        assert_close(fused.eval(ids), plain.eval(ids), dtype, 5)
+    if padding_idx is not None:
+        assert (fused.layers[0].grads["W"][padding_idx] == 0).all()
+
+
+def test_rows_of_an_embedding_are_added_up_in_one_order(monkeypatch):
+    from xpnn.fusion import steps
+    from xpnn.fusion.threads import Team
+
+    rng = np.random.default_rng(0)
+    ids, y = rng.integers(0, 50, 3000), rng.standard_normal((3000, 16))
+    found = []
+    for parts, pool in itertools.product((1, 2, 3, 60), (False, True)):
+        net = xpnn.Sequential([L.Embedding(50, 16)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+        monkeypatch.setattr(steps, "team", lambda p=parts, q=pool: Team(p, q, {}))
+        net.train(ids, y)
+        found.append(net.parameters.grads.copy())
+    for gradient in found[1:]:
+        np.testing.assert_array_equal(gradient, found[0])
+
+
+def test_embeddings_train_like_the_layers_for_200_steps():
+    fused, plain = pair(
+        lambda: [L.Embedding(20, 6), L.LSTM(6, 9), L.LastStep(), L.Linear(9, 2)],
+        loss=xpnn.SoftmaxCrossEntropy,
+        dtype="float64",
+    )
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        ids = rng.integers(0, 20, (8, 5))
+        loss, expected = (float(net.train(ids, ids[:, 0] % 2)[1]) for net in (fused, plain))
+        assert math.isclose(loss, expected, rel_tol=1e-11)
+
+
+@pytest.mark.parametrize("wrong", [-1, 7])
+def test_wrong_ids_are_refused_before_anything_changes(wrong):
+    fused, _ = pair(lambda: [L.Embedding(7, 3), L.Linear(3, 1)])
+    before = fused.parameters.values.copy()
+    with pytest.raises(DataError, match=rf"expected ids of 0 \.\.\. 6, got {wrong}"):
+        fused.train(np.asarray([1, wrong]), np.zeros((2, 1)))
+    np.testing.assert_array_equal(fused.parameters.values.array, before)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_gradient_that_is_no_number_reaches_the_check():
+    fused, _ = pair(lambda: [L.Embedding(4, 3), L.Linear(3, 1)])
+    fused.layers[0].params["W"][2] = math.nan
+    with pytest.raises(DivergenceError):
+        fused.train(np.asarray([1, 2]), np.zeros((2, 1)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._standard import Array
 from .errors import ConfigurationError, readable_bytes
+from .layers import Recompute
 
 if TYPE_CHECKING:
     from .layers.layer import Layer
@@ -45,6 +46,7 @@ def step_memory(network: Network, input_shape: tuple[int, ...], batch_size: int)
     """Estimate what a training step costs, from the shapes of the layers' outputs.
 
     A layer may keep more or less than its output, so this is right to a factor of two and no more.
+    Layers inside of `Recompute` keep nothing.
 
     Raises
     ------
@@ -109,13 +111,23 @@ def _step_memory(
     batch_size: int,
 ) -> StepMemory:
     itemsize = 8 if network.backend.dtype == "float64" else 4
-    widths = [math.prod(input_shape), *(math.prod(shape[1:]) for shape in shapes.values())]
+    sizes = {key: math.prod(shape[1:]) for key, shape in shapes.items()}
+    # What is inside of `Recompute` is there for a moment only, that of one block at a time.
+    blocks = [
+        {key for key in sizes if key.startswith(f"{outer}.")}
+        for outer, layer in network.parameters.layers.items()
+        if isinstance(layer, Recompute)
+    ]
+    passing = set().union(*blocks)
+    widths = [math.prod(input_shape), *(sizes[key] for key in sizes.keys() - passing)]
+    again = max((sum(sizes[key] for key in block) for block in blocks), default=0)
+    largest = max(math.prod(input_shape), *sizes.values(), 0)
     count = math.prod(network.parameters.values.array.shape)
     vectors = 2 + len(network.optimizer.init(network.backend.zeros(0)))
     return StepMemory(
         parameters=itemsize * vectors * count,
         activations=itemsize * sum(widths) * batch_size,
-        temporaries=itemsize * max(3 * max(widths) * batch_size, 4 * count),
+        temporaries=itemsize * max((3 * largest + again) * batch_size, 4 * count),
     )
 
 

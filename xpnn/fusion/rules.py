@@ -24,6 +24,7 @@ from ..layers import (
     BatchNorm2d,
     Conv2d,
     Dropout,
+    Embedding,
     LayerNorm,
     LeakyReLU,
     Linear,
@@ -87,7 +88,7 @@ _WITHOUT_PRODUCTS: set[type[Layer]] = {
     built_in.Softplus,
 }
 
-_RECURRENT: set[type[Layer]] = {RNN, LSTM, GRU}
+_SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
 
 _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
@@ -152,8 +153,8 @@ def make_steps(
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
             steps.append(_chain(run, dtype, scratch))
-        elif lack is None and type(first) in _RECURRENT and is_built_in(first):
-            steps.append(_recurrent(first, dtype, scratch))
+        elif lack is None and type(first) in _SEQUENCES and is_built_in(first):
+            steps.append(_sequences(first, dtype, scratch))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
         elif lack is None and type(first) is Residual and is_built_in(first):
@@ -213,17 +214,21 @@ def _fused(run: tuple[Layer, ...]) -> str:
     return "fused by Numba: " + " + ".join(type(layer).__name__ for layer in run)
 
 
-def _recurrent(layer: Any, dtype: str, scratch: Scratch) -> Step:
+def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
+    remark = _fused((layer,))
+    if type(layer) is Embedding:
+        from .lookup import EmbeddingStep  # loads Numba
+
+        return EmbeddingStep(layer, dtype, scratch, remark)
     from .recurrence import RecurrentStep  # loads Numba
 
-    remark = f"fused by Numba: {type(layer).__name__}, the whole sequence at once"
-    return RecurrentStep(layer, dtype, scratch, remark)
+    return RecurrentStep(layer, dtype, scratch, f"{remark}, the whole sequence at once")
 
 
 def _why_not(layer: Layer, lack: str | None) -> str:
     if not is_built_in(layer):
         return "the layer itself: not a class of xpnn's"
-    if lack is not None and any(type(layer) in place for place in (*_PLACES, _RECURRENT)):
+    if lack is not None and any(type(layer) in place for place in (*_PLACES, _SEQUENCES)):
         return f"the layer itself: {lack}"
     return "the layer itself: there is no kernel for it"
 

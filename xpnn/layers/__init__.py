@@ -23,6 +23,7 @@ from .masked import Masked
 from .overtime import LastStep, MaxOverTime, MeanOverTime
 from .pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .positional import PositionalEncoding
+from .recompute import Recompute
 from .recurrent import RNN
 from .softmax import Softmax
 from .transformer import TransformerBlock
@@ -59,6 +60,7 @@ __all__ = [
     "Parallel",
     "PositionalEncoding",
     "ReLU",
+    "Recompute",
     "Residual",
     "SiLU",
     "Sigmoid",
