@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
-from ..workloads.epoch import Epoch, EpochFromFiles, standardized
+from ..workloads.epoch import Epoch, EpochFromFiles, EpochWithCheckpoint, standardized
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
@@ -85,7 +86,10 @@ class TorchEager(TorchImages, Competitor):
     def trainer(self, work: TrainingStep) -> Callable[[Any, Any], Any]:
         """Return a function that trains on a batch and returns the loss."""
         net = self.network(work)
-        optimizer = self.optimizer(work, net)
+        return self.trainer_of(net, self.optimizer(work, net))
+
+    def trainer_of(self, net: Any, optimizer: Any) -> Callable[[Any, Any], Any]:
+        """Return a function that trains a network with an optimizer on a batch."""
         cross_entropy = self.torch.nn.functional.cross_entropy
         loss_of = self.compiled(lambda x, y: cross_entropy(net(x), y))
 
@@ -121,8 +125,26 @@ class TorchEager(TorchImages, Competitor):
 
     def epoch(self, work: Epoch) -> Task:
         """Rows picked by a random order on the device."""
+        step = self._epoch(work, self.trainer(work.net))
+        return Task(step, lambda loss: [loss])
+
+    def epoch_with_checkpoint(self, work: EpochWithCheckpoint) -> Task:
+        """Train, then ``torch.save`` the states of network and optimizer."""
+        net = self.network(work.net)
+        optimizer = self.optimizer(work.net, net)
+        epoch = self._epoch(work, self.trainer_of(net, optimizer))
+        path = Path(work.folder) / "checkpoint.pt"
+
+        def step() -> float:
+            loss = epoch()
+            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
+            self.torch.save(state, path)
+            return loss
+
+        return Task(step, lambda loss: [loss])
+
+    def _epoch(self, work: Epoch, train: Callable[[Any, Any], Any]) -> Callable[[], float]:
         torch = self.torch
-        train = self.trainer(work.net)
         x, y = map(self.tensor, work.arrays())
 
         def step() -> float:
@@ -132,7 +154,7 @@ class TorchEager(TorchImages, Competitor):
                 total += train(x[rows], y[rows]) * len(rows)
             return float(total) / len(x)
 
-        return Task(step, lambda loss: [loss])
+        return step
 
     def epoch_from_files(self, work: EpochFromFiles) -> Task:
         """``TensorDataset`` and ``DataLoader``."""

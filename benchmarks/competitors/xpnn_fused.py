@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
-from ..workloads.epoch import Epoch, EpochFromFiles
+from ..workloads.epoch import Epoch, EpochFromFiles, EpochWithCheckpoint
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.recurrence import Recurrence
@@ -115,6 +116,18 @@ class Xpnn(XpnnImages, Competitor):
         net = self.network(work.net)
         return Task(lambda: self._fit(net, work, x, y), lambda loss: [loss])
 
+    def epoch_with_checkpoint(self, work: EpochWithCheckpoint) -> Task:
+        """``xpnn.fit`` with ``checkpoint=``."""
+        x, y = (self.backend.asarray(array) for array in work.arrays())
+        net = self.network(work.net)
+
+        def step() -> float:
+            # A folder has one training; removing it takes next to no time.
+            with tempfile.TemporaryDirectory(dir=work.folder) as folder:
+                return self._fit(net, work, x, y, checkpoint=folder)
+
+        return Task(step, lambda loss: [loss])
+
     def epoch_from_files(self, work: EpochFromFiles) -> Task:
         """``xpnn.data.load``, ``Standardization`` and ``xpnn.fit``."""
         data = self.xpnn.data
@@ -128,9 +141,15 @@ class Xpnn(XpnnImages, Competitor):
 
         return Task(step, lambda loss: [loss])
 
-    def _fit(self, net: Any, work: Epoch, x: Any, y: Any) -> float:
+    def _fit(self, net: Any, work: Epoch, x: Any, y: Any, **more: Any) -> float:
         history = self.xpnn.fit(
-            net, (x, y), epochs=1, batch_size=work.net.batch, shuffle=work.shuffle, progress=False
+            net,
+            (x, y),
+            epochs=1,
+            batch_size=work.net.batch,
+            shuffle=work.shuffle,
+            progress=False,
+            **more,
         )
         return float(history["loss"][-1])
 

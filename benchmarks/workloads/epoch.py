@@ -48,6 +48,13 @@ class Epoch(Workload):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EpochWithCheckpoint(Epoch):
+    """The same epoch, with a checkpoint at its end, all of it on the disk."""
+
+    kind = "epoch_with_checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochFromFiles(Epoch):
     """Read the four compressed files, standardize the images, and train an epoch.
 
@@ -135,6 +142,12 @@ WORKLOADS = [
         group="Epoch of Fashion-MNIST, 784-512-512-10",
         column="arrays in memory",
         goal=1.5,
+        net=_NET,
+    ),
+    EpochWithCheckpoint(
+        name="epoch-with-checkpoint",
+        group="Epoch of Fashion-MNIST, 784-512-512-10",
+        column="and a checkpoint",
         net=_NET,
     ),
     EpochFromFiles(

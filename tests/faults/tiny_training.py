@@ -74,7 +74,9 @@ def last(folder):
 
 def serve(folder):
     train(folder.with_name("warm"))  # imports everything, so that a child begins at once
-    warnings.simplefilter("error")  # a checkpoint that cannot be read is a failure here
+    warnings.simplefilter(
+        "error", RuntimeWarning
+    )  # a checkpoint that cannot be read is a failure here
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:
