@@ -38,13 +38,14 @@ say "environment in $VENV"
 "$VENV/bin/python" -m pip install --quiet -r ci/cupy_on_cpu.txt
 
 say "all tests but those of the host"
-host=(architecture benchmarks cli data data_files data_loading description documentation examples)
-host+=(fusion numba_kernels public_api)
+host=(architecture augmentation benchmarks blocked_product cli cli_models data data_files)
+host+=(data_loading description documentation examples fusion fusion_images numba_kernels public_api)
+host+=(text threads)
 host=("${host[@]/#/--ignore=tests/test_}")
 test_on_rig --ignore=tests/faults "${host[@]/%/.py}"
 
 # Both run every thread of every kernel one by one, which takes its time.
-careful=(tests/test_{cuda_kernels,layers,losses,optimizers,streaming}.py)
+careful=(tests/test_{cuda_fusion,cuda_kernels,layers,losses,optimizers,streaming}.py)
 say "with guarded memory: no write out of bounds, nothing depends on fresh memory"
 CUPY_ON_CPU_CHECK=1 test_on_rig "${careful[@]}"
 say "with threads in the other order: no result depends on it"

@@ -347,7 +347,7 @@ class Network(Inputs):
             penalty, grads = self._regularize(self.regularization, parameters, grads)
             loss = loss + penalty
         if update is not None:
-            return output, update(self, grads, loss)
+            return output, update(self, grads, loss, buffers)
         return output, self._update(parameters, buffers, grads, loss)
 
     def _planned(self, parameters: Parameters) -> Any:

@@ -124,10 +124,13 @@ def _step_memory(
     largest = max(math.prod(input_shape), *sizes.values(), 0)
     count = math.prod(network.parameters.values.array.shape)
     vectors = 2 + len(network.optimizer.init(network.backend.zeros(0)))
+    plan = network._planned(network.parameters)
+    # A portable update makes vectors on its way.
+    updating = 0 if plan is not None and plan.update is not None else 4 * count
     return StepMemory(
         parameters=itemsize * vectors * count,
         activations=itemsize * sum(widths) * batch_size,
-        temporaries=itemsize * max((3 * largest + again) * batch_size, 4 * count),
+        temporaries=itemsize * max((3 * largest + again) * batch_size, updating),
     )
 
 

@@ -12,9 +12,11 @@ from .steps import as_rows
 from .threads import team
 
 if TYPE_CHECKING:
+    from ..kernels.cuda import Counters
     from ..network import Network
+    from .cuda_losses import CudaLoss
 
-__all__ = ["FusedLoss", "make_loss"]
+__all__ = ["FusedLoss", "is_basic", "make_loss"]
 
 #: A number takes this many times as long as in a pass that does nothing but add.
 _COSTLY = 4
@@ -51,7 +53,7 @@ class FusedLoss:
             If the targets cannot be used.
         """
         loss = self._loss
-        if sample_weight is not None or output.dtype != self._dtype or not _is_basic(loss):
+        if sample_weight is not None or output.dtype != self._dtype or not is_basic(loss):
             return None
         axes = output.ndim - 1  # of labels: (N,), or (N, T) for the steps of sequences
         if type(target) is not np.ndarray or target.dtype != np.int64 or target.ndim != axes:
@@ -74,16 +76,24 @@ class FusedLoss:
         return self._dtype.type(value), gradient.reshape(output.shape)
 
 
-def make_loss(loss: Loss, dtype: str, lack: str | None) -> tuple[FusedLoss | None, str]:
-    """Return the kernel of a loss, if there is one, and a remark for people."""
+def make_loss(
+    loss: Loss, dtype: str, lack: str | None, counters: Counters | None = None
+) -> tuple[FusedLoss | CudaLoss | None, str]:
+    """Return the kernel of a loss, if there is one, and a remark; `counters` are given on CuPy."""
     if lack is not None:
         return None, f"the loss itself: {lack}"
     if type(loss) is not SoftmaxCrossEntropy or vars(loss).keys() & {"forward", "backward"}:
         return None, "the loss itself: there is no kernel for it"
-    if not _is_basic(loss):
+    if not is_basic(loss):
         return None, "the loss itself: the kernel knows no class weights, smoothing, ignored labels"
-    return FusedLoss(loss, dtype), "fused by Numba, for labels without sample weights"
+    remark = "for labels without sample weights"
+    if counters is None:
+        return FusedLoss(loss, dtype), f"fused by Numba, {remark}"
+    from .cuda_losses import CudaLoss
+
+    return CudaLoss(loss, dtype, counters), f"fused by a CUDA kernel, {remark}"
 
 
-def _is_basic(loss: SoftmaxCrossEntropy) -> bool:
+def is_basic(loss: SoftmaxCrossEntropy) -> bool:
+    """Tell whether a loss has none of the settings that the kernels do not know."""
     return loss.class_weight is None and not loss.label_smoothing and loss.ignore_index is None

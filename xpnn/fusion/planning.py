@@ -13,7 +13,7 @@ from .losses import make_loss
 from .rules import is_built_in, is_plain, make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
 from .threads import working
-from .update import make_update
+from .update import Update, make_update
 from .whole_step import WholeStep
 
 __all__ = ["Plan", "plan"]
@@ -38,9 +38,9 @@ class Plan:
     ----------
     steps : list of PlanStep or None
         What stands for the layers; None if the network has a forward pass of its own.
-    loss : FusedLoss or None
+    loss : FusedLoss, CudaLoss or None
         The loss, if there is a kernel for it.
-    update : Update or None
+    update : Update, CudaUpdate or None
         What follows the backward pass, if there is a kernel for it.
     together : bool
         Whether the pool of threads works on it, and OpenBLAS's threads do not; see `threads`.
@@ -52,7 +52,12 @@ class Plan:
         backend = network.backend
         on_numpy = backend.name == "numpy"
         lack = why_no_kernels() if kernels else "kernels are not wanted"
-        if not on_numpy:
+        counters = None
+        if backend.name == "cupy" and kernels:
+            from ..kernels.cuda import Counters
+
+            lack, counters = None, Counters()
+        elif not on_numpy:
             lack = f"there are no kernels for {backend.name}"
         self._parameters = parameters
         self._parts = network.loss, network.optimizer, network.regularization
@@ -63,24 +68,27 @@ class Plan:
             lack = "see the last line"
         self.steps: list[PlanStep] | None = None
         if isinstance(network, Sequential) and is_plain(network):
-            if on_numpy:
-                self.steps = make_steps(network.layers, backend.dtype, lack)
+            if on_numpy or counters is not None:
+                self.steps = make_steps(network.layers, backend.dtype, lack, counters=counters)
             else:
                 remark = f"the layer itself: {lack}"
                 self.steps = [LayerStep(layer, remark) for layer in network.layers]
         # Before the first parameter nothing learns from a gradient.
-        self._first = _count_idle(self.steps) if self.steps and on_numpy else 0
+        self._first = _count_idle(self.steps) if self.steps and (on_numpy or counters) else 0
         self._may_skip = self.steps is None or not all(
             is_built_in(layer) for step in self.steps for layer in step.layers
         )
-        self.loss, self._loss_remark = make_loss(network.loss, backend.dtype, lack)
+        self.loss, self._loss_remark = make_loss(network.loss, backend.dtype, lack, counters)
         self.update, self._update_remark = make_update(
-            network.optimizer, network.regularization, parameters, lack
+            network.optimizer, network.regularization, parameters, lack, counters
         )
         self.together = (
-            lack is None and self.steps is not None and all(step.joins for step in self.steps)
+            lack is None
+            and on_numpy
+            and self.steps is not None
+            and all(step.joins for step in self.steps)
         )
-        if self.update is not None:
+        if isinstance(self.update, Update):
             self.update.together = self.together
 
     def fits(self, network: Network, parameters: Parameters) -> bool:

@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import layers as built_in
 from ..layers import (
@@ -39,6 +39,9 @@ from ..layers.layer import Layer
 from ..network import Network
 from ..sequential import Sequential
 from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
+
+if TYPE_CHECKING:
+    from ..kernels.cuda import Counters
 
 __all__ = ["is_as_written", "is_built_in", "is_plain", "make_steps", "why_no_kernels"]
 
@@ -125,9 +128,13 @@ def why_no_kernels() -> str | None:
 
 
 def make_steps(
-    layers: Sequence[Layer], dtype: str, lack: str | None, scratch: Scratch | None = None
+    layers: Sequence[Layer],
+    dtype: str,
+    lack: str | None,
+    scratch: Scratch | None = None,
+    counters: Counters | None = None,
 ) -> list[PlanStep]:
-    """Cut a list of layers on NumPy into steps, the longest run first.
+    """Cut a list of layers on NumPy or CuPy into steps, the longest run first.
 
     Parameters
     ----------
@@ -139,25 +146,31 @@ def make_steps(
         Why there are no kernels, if there are none.
     scratch : Scratch, optional
         What the steps share, if others have it, too.
+    counters : Counters, optional
+        What the CUDA kernels of a plan share: given on CuPy.
     """
+    numba = lack is None and counters is None
     scratch = scratch or Scratch(dtype)
     inner = None
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
-        places = _IMAGE_PLACES if type(layers[start]) is Conv2d else _PLACES
+        of_images = numba and type(layers[start]) is Conv2d
+        places = _IMAGE_PLACES if of_images else _PLACES
         length = _chain_length(layers[start:], places) if lack is None else 0
         run = tuple(layers[start : start + max(length, 1)])
         first = run[0]
-        if length and type(first) is Conv2d:
+        if length and counters is not None:
+            steps.append(_cuda_chain(run, dtype, counters))
+        elif length and type(first) is Conv2d:
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
             steps.append(_chain(run, dtype, scratch))
-        elif lack is None and type(first) in _SEQUENCES and is_built_in(first):
+        elif numba and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(_sequences(first, dtype, scratch))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
-        elif lack is None and type(first) is Residual and is_built_in(first):
+        elif numba and type(first) is Residual and is_built_in(first):
             # Blocks follow one another, so they may share what their own steps compute in.
             inner = inner or (Scratch(dtype), Scratch(dtype))
             steps.append(_residual(first, dtype, scratch, inner))
@@ -181,13 +194,21 @@ def _chain_length(layers: Sequence[Layer], places: tuple[set[type[Layer]], ...])
 def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
     from .chain import ChainStep  # loads Numba
 
-    return ChainStep(run, _activation(run), dtype, scratch, _fused(run))
+    return ChainStep(run, _activation(run), dtype, scratch, f"fused by Numba: {_names(run)}")
 
 
 def _images(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
     from .convolution import ConvolutionStep  # loads Numba
 
-    return ConvolutionStep(run, _activation(run), dtype, scratch, _fused(run))
+    remark = f"fused by Numba: {_names(run)}"
+    return ConvolutionStep(run, _activation(run), dtype, scratch, remark)
+
+
+def _cuda_chain(run: tuple[Layer, ...], dtype: str, counters: Counters) -> PlanStep:
+    from .cuda_chain import CudaChainStep
+
+    remark = f"fused by CUDA kernels: {_names(run)}"
+    return CudaChainStep(run, _activation(run), dtype, counters, remark)
 
 
 def _residual(
@@ -201,7 +222,7 @@ def _residual(
 
 
 def _activation(run: tuple[Layer, ...]) -> str:
-    """Name the activation of a chain as the kernels do."""
+    """Name the activation of a chain as its kernels do."""
     kind = "identity"
     for layer in run:
         kind = _ACTIVATIONS.get(type(layer), kind)
@@ -210,12 +231,12 @@ def _activation(run: tuple[Layer, ...]) -> str:
     return kind
 
 
-def _fused(run: tuple[Layer, ...]) -> str:
-    return "fused by Numba: " + " + ".join(type(layer).__name__ for layer in run)
+def _names(run: tuple[Layer, ...]) -> str:
+    return " + ".join(type(layer).__name__ for layer in run)
 
 
 def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
-    remark = _fused((layer,))
+    remark = f"fused by Numba: {type(layer).__name__}"
     if type(layer) is Embedding:
         from .lookup import EmbeddingStep  # loads Numba
 

@@ -15,9 +15,18 @@ from ..regularization import L1, L2, ElasticNet, Regularization
 from .threads import team, working
 
 if TYPE_CHECKING:
+    from ..kernels.cuda import Counters
     from ..network import Network
+    from .cuda_update import CudaUpdate
 
-__all__ = ["Update", "is_built_in_optimizer", "make_update", "rule_of"]
+__all__ = [
+    "Update",
+    "is_built_in_optimizer",
+    "make_update",
+    "numbers_of",
+    "penalty_settings",
+    "rule_of",
+]
 
 
 class Update:
@@ -67,8 +76,10 @@ class Update:
         self._settings: Any = None
         self._penalty: tuple[Array, Array] = (np.zeros(0), np.zeros(0))
 
-    def __call__(self, network: Network, grads: Array, loss: Array) -> Array:
+    def __call__(self, network: Network, grads: Array, loss: Array, buffers: Array) -> Array:
         """Update the parameters if loss and gradients are finite; return the loss.
+
+        The buffers from before the step are the network's to bring back.
 
         Raises
         ------
@@ -95,7 +106,8 @@ class Update:
         if optimizer.clip_norm is not None:
             factor = optimizer.clip_norm / max(math.sqrt(squares), optimizer.clip_norm)
         common = (self._ends, l1, l2, self._decay(lr), bound, factor)
-        rule(values, grads, *state, *common, *_numbers(optimizer, lr, network.steps + 1), parts)
+        numbers = numbers_of(optimizer, lr, network.steps + 1)
+        rule(values, grads, *state, *common, *numbers, parts)
         network.steps += 1
         return loss
 
@@ -130,7 +142,7 @@ class Update:
     def _factors(self) -> tuple[Array, Array]:
         """Return the factors of both penalties for each segment."""
         penalty = self.regularization
-        settings = _penalty_settings(penalty)
+        settings = penalty_settings(penalty)
         if settings != self._settings:
             l1, l2, roles = settings
             chosen = [1.0 if roles is None or role in roles else 0.0 for role in self._roles]
@@ -153,16 +165,24 @@ def make_update(
     regularization: Regularization | None,
     parameters: Parameters,
     lack: str | None,
-) -> tuple[Update | None, str]:
-    """Return the fused update, if there is one, and a remark for people."""
+    counters: Counters | None = None,
+) -> tuple[Update | CudaUpdate | None, str]:
+    """Return the fused update, if there is one, and a remark; `counters` are given on CuPy."""
     if lack is not None:
         return None, f"the optimizer itself: {lack}"
     if not is_built_in_optimizer(optimizer):
         return None, "the optimizer itself: not a class of xpnn's"
+    remark = "fused by Numba" if counters is None else "fused by CUDA kernels"
     if regularization is not None and type(regularization) not in (L1, L2, ElasticNet):
-        remark = "fused by Numba, but for the regularization: not a class of xpnn's"
-        return Update(optimizer, None, parameters), remark
-    return Update(optimizer, regularization, parameters), "fused by Numba"
+        regularization, remark = (
+            None,
+            f"{remark}, but for the regularization: not a class of xpnn's",
+        )
+    if counters is None:
+        return Update(optimizer, regularization, parameters), remark
+    from .cuda_update import CudaUpdate
+
+    return CudaUpdate(optimizer, regularization, parameters, counters), remark
 
 
 def is_built_in_optimizer(optimizer: Optimizer) -> bool:
@@ -180,7 +200,7 @@ def rule_of(optimizer: Optimizer) -> str:
     return "adam" if isinstance(optimizer, Adam) else "adagrad"
 
 
-def _penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any]:
+def penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any]:
     """Return the factors of ``sum(abs(w))`` and ``sum(w**2)``, and the roles."""
     if penalty is None:
         return 0.0, 0.0, None
@@ -191,7 +211,7 @@ def _penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any
     return 0.0, penalty.weight, penalty.roles
 
 
-def _numbers(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
+def numbers_of(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
     """Return what a rule's kernel takes behind the arguments that all rules share."""
     if isinstance(optimizer, SGD):
         if not optimizer.momentum:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
 
 from ..._standard import Array
 from ...random import Stream
-from .loader import module
+from .loader import function
 
 __all__ = ["mask"]
 
@@ -59,10 +56,6 @@ def mask(stream: Stream, threshold: int, count: int, start: int, like: Array) ->
             # signed one, and cannot pass those from 2**63 on.
             words = (first, blocks, stream.seed, stream.stream, stream.call)
             arguments = (elements, *map(np.uint64, words), np.uint32(threshold))
-            _kernel()((-(-blocks // _THREADS),), (_THREADS,), arguments)
+            kernel = function("philox", "philox_mask")
+            kernel((-(-blocks // _THREADS),), (_THREADS,), arguments)
     return elements[skipped : skipped + count]
-
-
-@functools.cache
-def _kernel() -> Any:
-    return module("philox").get_function("philox_mask")

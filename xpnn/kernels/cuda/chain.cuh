@@ -1,0 +1,136 @@
+// What the kernels of a chain share: [bias], normalization, activation and dropout of an element.
+//
+//   n      = (x + bias - mean) * inverse          NORM says what mean and inverse are
+//   z      = n * gamma + beta
+//   output = f(z) * factor                        ACTIVATION says which f
+//   factor = keep where the element's bit is set, else 0
+//
+// REAL, ACTIVATION and NORM are macros of the compilation. x is (rows, width) in C order.
+// Multiplying by a factor of zero, rather than choosing zero, lets NaN and infinity through.
+
+#include "philox.cuh"
+
+typedef unsigned short u16;
+
+// NORM: none (z = x + bias); of the columns, by the batch (without the bias, which cancels); of the
+// columns, by running averages (inverse is the variance); of the rows.
+#define NONE 0
+#define BATCH 1
+#define RUNNING 2
+#define LAYER 3
+
+// ACTIVATION
+#define IDENTITY 0
+#define RELU 1
+#define LEAKY_RELU 2
+#define ELU 3
+#define SIGMOID 4
+#define TANH 5
+#define SILU 6
+#define GELU 7
+#define GELU_TANH 8
+
+// Numbers that a thread loads or stores at once: 16 bytes.
+#define PACK (16 / (int)sizeof(REAL))
+
+struct alignas(16) Pack {
+  REAL value[PACK];
+};
+
+// The arguments that all kernels of a chain have in common, in this order. Without a bias its
+// pointer is null, without dropout that of the bits.
+#define CHAIN_ARGUMENTS                                                                        \
+  const REAL *__restrict__ x, const REAL *__restrict__ bias, const REAL *__restrict__ mean,    \
+      const REAL *__restrict__ inverse, const REAL *__restrict__ gamma,                        \
+      const REAL *__restrict__ beta, REAL epsilon, REAL setting, REAL keep, u32 rows, u32 width
+#define CHAIN                                                                                  \
+  Chain { bias, mean, inverse, gamma, beta, epsilon, setting, keep, width }
+
+static __device__ __forceinline__ REAL sigmoid(REAL z) {
+  const REAL e = exp(z < REAL(0) ? z : -z);
+  return (z < REAL(0) ? e : REAL(1)) / (REAL(1) + e);
+}
+
+// f(z), and f'(z).
+static __device__ __forceinline__ REAL activate(REAL z, REAL setting, REAL &slope) {
+#if ACTIVATION == RELU
+  slope = z > REAL(0) ? REAL(1) : REAL(0);
+  return z <= REAL(0) ? REAL(0) : z;
+#elif ACTIVATION == LEAKY_RELU
+  slope = z > REAL(0) ? REAL(1) : setting;
+  return z > REAL(0) ? z : setting * z;
+#elif ACTIVATION == ELU
+  const REAL y = z > REAL(0) ? z : setting * expm1(z);
+  slope = y > REAL(0) ? REAL(1) : y + setting;
+  return y;
+#elif ACTIVATION == SIGMOID
+  const REAL y = sigmoid(z);
+  slope = y * (REAL(1) - y);
+  return y;
+#elif ACTIVATION == TANH
+  const REAL y = tanh(z);
+  slope = REAL(1) - y * y;
+  return y;
+#elif ACTIVATION == SILU
+  const REAL gate = sigmoid(z), y = z * gate;
+  slope = gate + y * (REAL(1) - gate);
+  return y;
+#elif ACTIVATION == GELU
+  const REAL gate = REAL(0.5) * erfc(z * REAL(-0.7071067811865476));
+  slope = gate + z * (exp(REAL(-0.5) * z * z) * REAL(0.3989422804014327));
+  return z * gate;
+#elif ACTIVATION == GELU_TANH
+  // Of tanh(s (z + c z^3)), with the sigmoid of twice that.
+  const REAL s = REAL(1.5957691216057308), bend = s * REAL(0.044715) * z * z;
+  const REAL gate = sigmoid((bend + s) * z);
+  slope = gate + z * ((REAL(3) * bend + s) * gate * (REAL(1) - gate));
+  return z * gate;
+#else
+  slope = REAL(1);
+  return z;
+#endif
+}
+
+struct Chain {
+  const REAL *bias, *mean, *inverse, *gamma, *beta;
+  REAL epsilon, setting, keep;
+  u32 width;
+
+  // n of an element.
+  __device__ __forceinline__ REAL normalized(REAL x, u32 row, u32 column) const {
+#if NORM == BATCH
+    return (x - mean[column]) * inverse[column];
+#elif NORM == RUNNING
+    if (bias) x += bias[column];
+    return (x - mean[column]) / sqrt(inverse[column] + epsilon);
+#elif NORM == LAYER
+    if (bias) x += bias[column];
+    return (x - mean[row]) * inverse[row];
+#else
+    return bias ? x + bias[column] : x;
+#endif
+  }
+
+  // z of n.
+  __device__ __forceinline__ REAL scaled(REAL n, u32 column) const {
+#if NORM == NONE
+    return n;
+#else
+    return n * gamma[column] + beta[column];
+#endif
+  }
+
+  // The gradient by z, of that by the output; n comes along.
+  __device__ __forceinline__ REAL gradient(REAL x, REAL dout, bool kept, u32 row, u32 column,
+                                           REAL &n) const {
+    REAL slope;
+    n = normalized(x, row, column);
+    activate(scaled(n, column), setting, slope);
+    return dout * slope * (kept ? keep : REAL(0));
+  }
+};
+
+// Was the element kept? 16 bits a block of Philox, the first element in the lowest bit.
+static __device__ __forceinline__ bool is_kept(const u16 *bits, u64 element) {
+  return !bits || (bits[element >> 4] >> (u32)(element & 15) & 1);
+}
