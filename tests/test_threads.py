@@ -375,3 +375,24 @@ if child:
 def test_count_from_the_environment():
     program = "import xpnn; print(xpnn.fusion.num_threads())"
     assert run(program, XPNN_NUM_THREADS="3") == "3"
+
+
+def test_a_layer_of_ones_own_keeps_the_pool_unless_it_has_a_matrix():
+    class Own(xpnn.Layer):
+        def __init__(self, shape):
+            super().__init__()
+            self.params["W"] = np.ones(shape, dtype=np.float32)
+
+        def forward(self, input):
+            return input
+
+        def backward(self, dout):
+            self.grads["W"] = np.zeros_like(self.params["W"])
+            return dout
+
+    for shape, together in [((4,), True), ((4, 4), False)]:
+        net = xpnn.Sequential(
+            [xpnn.Linear(4, 4), Own(shape)], xpnn.MeanSquaredError(), lr=0.1, seed=0
+        )
+        net.train(np.ones((3, 4)), np.ones((3, 4)))
+        assert xpnn.fusion.plan(net).together is together

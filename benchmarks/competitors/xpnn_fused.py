@@ -232,11 +232,11 @@ class Xpnn(XpnnImages, Competitor):
         layer = _passing_layer(self.xpnn)
         layer.params["W"] = values
         net, plan = self._network([layer], self.xpnn.MeanSquaredError(), optimizer)
-        flat = net.parameters.values
+        flat, loss = net.parameters.values, self.backend.asarray(np.float32(0.0))
 
         def step() -> Any:
             if plan.update is not None:
-                plan.update(net, grads, np.float32(0.0))
+                plan.update(net, grads, loss, net.parameters.buffers.array)
                 return
             if not net.optimizer_state:
                 net.optimizer_state = optimizer.init(flat.array)

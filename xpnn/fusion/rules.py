@@ -71,7 +71,8 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
     {MaxPool2d, AvgPool2d},
 )
 
-#: Layers that make no matrix product. Only with these may the pool of threads work on a plan.
+#: Built-in layers that make no matrix product. Only without products of layers may the pool of
+#: threads work on a plan.
 _WITHOUT_PRODUCTS: set[type[Layer]] = {
     BatchNorm,
     Dropout,
@@ -114,8 +115,15 @@ def is_plain(network: Network) -> bool:
 
 
 def _multiplies(layer: Layer) -> bool:
-    """Tell whether a layer may make matrix products of its own."""
-    return type(layer) not in _WITHOUT_PRODUCTS or not is_built_in(layer)
+    """Tell whether a layer may make matrix products of its own.
+
+    Of a user's own layer it is a guess: one without a matrix among its parameters makes none that
+    are worth a second thread.
+    """
+    if is_built_in(layer):
+        return type(layer) not in _WITHOUT_PRODUCTS
+    layers = [layer, *(inner for _, inner in layer.sublayers())]
+    return any(value.ndim > 1 for each in layers for value in each.params.values())
 
 
 def why_no_kernels() -> str | None:
