@@ -159,12 +159,7 @@ class Xpnn(XpnnImages, Competitor):
         """Return a network of some layers, and the plan by which it runs."""
         optimizer = optimizer or self.xpnn.SGD(0.1)
         net = self.xpnn.Sequential(layers, loss, optimizer=optimizer, backend=self.backend, seed=0)
-        plan = self.xpnn.fusion.plan(net)
-        if (
-            plan.update is not None
-        ):  # there are kernels, and what only passes on needs no other pool
-            plan.together = all(s.joins or s.layers[0] is layers[0] for s in plan.steps)
-        return net, plan
+        return net, self.xpnn.fusion.plan(net)
 
     def cross_entropy(self, work: CrossEntropy) -> Task:
         """``SoftmaxCrossEntropy``, in a network of one layer that does nothing."""
