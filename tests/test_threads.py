@@ -277,11 +277,16 @@ def test_count_set_during_a_step_counts_afterwards():
 
 def test_layers_that_multiply_by_themselves_leave_the_pool_asleep():
     class Own(L.Layer):
+        def __init__(self):
+            super().__init__()
+            self.params["W"] = np.ones((2, 2), dtype=np.float32)
+
         def forward(self, input):
             seen.append((openblas_threads(), threads.team()))
             return input
 
         def backward(self, dout):
+            self.grads["W"] = np.zeros((2, 2), dtype=np.float32)
             return dout
 
     seen: list[Any] = []
