@@ -37,7 +37,7 @@ def host_mask(stream: Stream, threshold: int, count: int, start: int) -> np.ndar
 
 
 def test_sources_are_found_and_have_kernels():
-    assert cuda.names() == ["columns", "cross_entropy", "elements", "philox", "rows", "update"]
+    assert sorted(CHOICES) == cuda.names()
     for name in cuda.names():
         code = cuda.source(name, "float64")
         assert re.search(r'extern "C" __global__', code), name
@@ -53,6 +53,10 @@ def test_a_header_is_included_once():
 
 #: Which choices a source is compiled with: each activation and each normalization, not every pair.
 CHOICES: dict[str, list[dict[str, str]]] = {
+    "cells": [
+        *({"CELL": kind.upper(), "WIDTH": "1"} for kind in cuda.cells.CELLS),
+        *({"CELL": kind.upper(), "WIDTH": "PACK"} for kind in cuda.cells.CELLS),
+    ],
     "cross_entropy": [{}],
     "philox": [{}],
     "update": [{"RULE": rule.upper()} for rule in cuda.optimizers.RULES],

@@ -92,7 +92,9 @@ _WITHOUT_PRODUCTS: set[type[Layer]] = {
     built_in.Softplus,
 }
 
-_SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
+_CELLS: set[type[Layer]] = {RNN, LSTM, GRU}
+
+_SEQUENCES: set[type[Layer]] = _CELLS | {Embedding}
 
 _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
@@ -176,6 +178,8 @@ def make_steps(
             steps.append(_chain(run, dtype, scratch))
         elif numba and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(_sequences(first, dtype, scratch))
+        elif counters is not None and type(first) in _CELLS and is_built_in(first):
+            steps.append(_cuda_sequences(first, dtype, counters))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
         elif numba and type(first) is Residual and is_built_in(first):
@@ -252,6 +256,13 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
     from .recurrence import RecurrentStep  # loads Numba
 
     return RecurrentStep(layer, dtype, scratch, f"{remark}, the whole sequence at once")
+
+
+def _cuda_sequences(layer: Any, dtype: str, counters: Counters) -> PlanStep:
+    from .cuda_recurrence import CudaRecurrentStep
+
+    remark = f"fused by CUDA kernels: {type(layer).__name__}, one launch and one product a step"
+    return CudaRecurrentStep(layer, dtype, counters, remark)
 
 
 def _why_not(layer: Layer, lack: str | None) -> str:

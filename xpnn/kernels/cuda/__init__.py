@@ -7,7 +7,7 @@ that a portable step needs: it makes dropout masks on the device. ``xpnn/_on_dem
 
 from __future__ import annotations
 
-from . import optimizers
+from . import cells, optimizers
 from ._launch import Counters
 from .chain import ACTIVATIONS, NORMS, Chain
 from .cross_entropy import cross_entropy
@@ -20,6 +20,7 @@ __all__ = [
     "NORMS",
     "Chain",
     "Counters",
+    "cells",
     "cross_entropy",
     "function",
     "mask",

@@ -8,6 +8,7 @@
 // REAL, ACTIVATION and NORM are macros of the compilation. x is (rows, width) in C order.
 // Multiplying by a factor of zero, rather than choosing zero, lets NaN and infinity through.
 
+#include "numbers.cuh"
 #include "philox.cuh"
 
 typedef unsigned short u16;
@@ -30,13 +31,6 @@ typedef unsigned short u16;
 #define GELU 7
 #define GELU_TANH 8
 
-// Numbers that a thread loads or stores at once: 16 bytes.
-#define PACK (16 / (int)sizeof(REAL))
-
-struct alignas(16) Pack {
-  REAL value[PACK];
-};
-
 // The arguments that all kernels of a chain have in common, in this order. Without a bias its
 // pointer is null, without dropout that of the bits.
 #define CHAIN_ARGUMENTS                                                                        \
@@ -45,11 +39,6 @@ struct alignas(16) Pack {
       const REAL *__restrict__ beta, REAL epsilon, REAL setting, REAL keep, u32 rows, u32 width
 #define CHAIN                                                                                  \
   Chain { bias, mean, inverse, gamma, beta, epsilon, setting, keep, width }
-
-static __device__ __forceinline__ REAL sigmoid(REAL z) {
-  const REAL e = exp(z < REAL(0) ? z : -z);
-  return (z < REAL(0) ? e : REAL(1)) / (REAL(1) + e);
-}
 
 // f(z), and f'(z).
 static __device__ __forceinline__ REAL activate(REAL z, REAL setting, REAL &slope) {

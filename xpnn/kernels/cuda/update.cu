@@ -9,6 +9,7 @@
 //
 // REAL and RULE are macros of the compilation.
 
+#include "numbers.cuh"
 #include "reduction.cuh"
 
 #define SGD 0
@@ -17,13 +18,6 @@
 #define RMSPROP 3
 #define MOMENTUM_RMSPROP 4
 #define ADAGRAD 5
-
-// Numbers that a thread loads or stores at once: 16 bytes.
-#define PACK (16 / (int)sizeof(REAL))
-
-struct alignas(16) Pack {
-  REAL value[PACK];
-};
 
 struct Penalty {
   u64 end0, end1;
