@@ -109,9 +109,7 @@ def main() -> None:
     net = network(options, len(text.vocabulary))
     print(text, file=sys.stderr)
     start = time.perf_counter()
-    history = xpnn.fit(
-        net, (x, y), options.epochs or EPOCHS[options.network], BATCH_SIZE, progress=True
-    )
+    history = xpnn.fit(net, (x, y), options.epochs or EPOCHS[options.network], BATCH_SIZE)
     seconds = time.perf_counter() - start
     found = xpnn.evaluate(net, held, metrics=["accuracy"])
     print(f"{options.network}, {net.parameters.values.array.shape[0]} parameters")

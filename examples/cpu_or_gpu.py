@@ -93,7 +93,9 @@ def main() -> None:
         order.update(Stream(options.seed).at(epoch).permutation(len(x)).tobytes())
 
     losses = Losses()
-    xpnn.fit(net, (x, digits.y_train), options.epochs, batch_size=64, callbacks=[losses])
+    xpnn.fit(
+        net, (x, digits.y_train), options.epochs, batch_size=64, callbacks=[losses], progress=False
+    )
     test = xpnn.evaluate(net, (x_test, digits.y_test), metrics=["accuracy"])
 
     print(f"initial weights  {weights.hexdigest()[:16]}")

@@ -95,7 +95,6 @@ def main() -> None:
         options.epochs or EPOCHS[options.recipe],
         BATCH_SIZE[options.recipe],
         metrics=["accuracy"],
-        progress=True,
     )
     seconds = time.perf_counter() - start
     held = xpnn.evaluate(net, (x_held, y_held), metrics=["accuracy"])

@@ -137,7 +137,6 @@ def main() -> None:
         BATCH_SIZE,
         augment=[xpnn.RandomFlip(), xpnn.RandomShift(1, fill="edge")],
         metrics=["accuracy"],
-        progress=True,
     )
     seconds = time.perf_counter() - start
     held = xpnn.evaluate(net, (x_held, y_held), metrics=["accuracy"])

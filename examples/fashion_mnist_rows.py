@@ -78,7 +78,6 @@ def main() -> None:
         BATCH_SIZE,
         augment=xpnn.RandomFlip(),
         metrics=["accuracy"],
-        progress=True,
     )
     seconds = time.perf_counter() - start
     held = xpnn.evaluate(net, (x_held, y_held), metrics=["accuracy"])

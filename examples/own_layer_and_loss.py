@@ -110,7 +110,7 @@ def main() -> None:
     errors |= xpnn.check_gradients(net, x[:8], y[:8])
     print(f"{len(errors)} gradients agree with differences, to {max(errors.values()):.0e}")
 
-    xpnn.fit(net, (x, y), options.epochs, batch_size=32)
+    xpnn.fit(net, (x, y), options.epochs, batch_size=32, progress=False)
 
     slopes = net.backend.to_host(net.layers[1].params["slope"])
     print(f"slopes for negative numbers: {slopes.min():.2f} to {slopes.max():.2f}, at first 0.25")

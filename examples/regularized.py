@@ -69,7 +69,7 @@ def main() -> None:
 
     for name, regularized in (("plain", False), ("regularized", True)):
         net = network(regularized, options)
-        xpnn.fit(net, (x, y), options.epochs, batch_size=64)
+        xpnn.fit(net, (x, y), options.epochs, batch_size=64, progress=False)
         train = xpnn.evaluate(net, (x, y), metrics=["accuracy"])
         test = xpnn.evaluate(net, (x_test, digits.y_test), metrics=["accuracy"])
         print(

@@ -64,7 +64,7 @@ def main() -> None:
             seed=options.seed,
         )
         start = time.perf_counter()
-        history = xpnn.fit(net, (x, y), options.epochs, batch_size=50)
+        history = xpnn.fit(net, (x, y), options.epochs, batch_size=50, progress=False)
         error = xpnn.evaluate(net, (x_test, y_test))["loss"]
         parameters = net.parameters.values.array.shape[0]
         seconds = time.perf_counter() - start

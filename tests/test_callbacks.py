@@ -429,14 +429,14 @@ LINE = r"epoch {}/2  loss \d+\.\d{{4}}  accuracy \d\.\d{{4}}  val_loss \d+\.\d{{
 LINE += r"val_accuracy \d\.\d{{4}}  \d+\.\d s"
 
 
-def train_with_progress(progress=None, **more):
+def train_with_progress(**more):
     arguments = {"validation": (X, Y), "metrics": ["accuracy"]} | more
-    return fit(classifier(), (X, Y), 2, 8, progress=progress, **arguments)
+    return fit(classifier(), (X, Y), 2, 8, **arguments)
 
 
 def test_a_plain_line_per_epoch_without_a_terminal(capsys, terminal, bars):
     terminal(False)
-    train_with_progress(True)
+    train_with_progress()
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -445,19 +445,17 @@ def test_a_plain_line_per_epoch_without_a_terminal(capsys, terminal, bars):
     assert bars == []
 
 
-def test_nothing_by_default_without_a_terminal_and_on_request(capsys, terminal, bars):
-    terminal(False)
-    train_with_progress()
-    terminal(True)
-    train_with_progress(False)
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_on_request(there, capsys, terminal, bars):
+    terminal(there)
+    train_with_progress(progress=False)
     assert capsys.readouterr() == ("", "")
     assert bars == []
 
 
-@pytest.mark.parametrize("progress", [None, True])
-def test_a_bar_on_a_terminal(progress, capsys, terminal, bars):
+def test_a_bar_on_a_terminal(capsys, terminal, bars):
     terminal(True)
-    train_with_progress(progress)
+    train_with_progress()
     assert [(bar.desc, bar.total, bar.count, bar.closed) for bar in bars] == [
         ("epoch 1/2", 3, 3, True),
         ("epoch 2/2", 3, 3, True),
@@ -495,9 +493,10 @@ def test_an_exception_closes_the_bar_and_speaks_for_itself(capsys, terminal, bar
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_lines_can_go_elsewhere():
+def test_lines_can_go_elsewhere(capsys):
     lines = []
     fit(classifier(), (X, Y), 2, 8, callbacks=[Progress(lines.append)])
+    assert capsys.readouterr() == ("", "")
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
 
 

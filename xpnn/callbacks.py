@@ -243,17 +243,16 @@ class Progress(Callback):
 
     The bar needs tqdm; without it there are lines. The loss of a step is never looked at, so
     that nothing waits for the device.
+
+    Parameters
+    ----------
+    write : callable, optional
+        Where the lines go, such as ``print`` or the method of a logger.
     """
 
     def __init__(self, write: Callable[[str], None] | None = None) -> None:
         self._write = write if write is not None else _write_line
         self._bar: Any = None
-
-    @classmethod
-    def wanted(cls, progress: bool | None) -> list[Callback]:
-        """Return what `fit` adds for its argument ``progress``."""
-        show = sys.stderr.isatty() if progress is None else progress
-        return [cls()] if show else []
 
     def on_train_begin(self, run: Run) -> None:
         """Say what memory it will take."""

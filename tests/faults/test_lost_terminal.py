@@ -30,7 +30,7 @@ print("started", flush=True)
 x, y, w = training.data()
 net = training.network()
 xpnn.fit(net, (x, y, w), training.EPOCHS, 4, validation=(x, y), metrics=["accuracy"],
-         callbacks=[xpnn.EarlyStopping(patience=4), Pause()], progress=True,
+         callbacks=[xpnn.EarlyStopping(patience=4), Pause()],
          checkpoint=xpnn.Checkpoint(sys.argv[1], every_steps=1), resume=True)
 """
 

@@ -38,7 +38,7 @@ def fit(
     steps_per_epoch: int | None = None,
     check_finite: bool = True,
     resident: bool | None = None,
-    progress: bool | None = None,
+    progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | bool = False,
     force: bool = False,
@@ -78,9 +78,9 @@ def fit(
     resident : bool, optional
         Whether all of the data is on the device during the run. By default if it fits; else it
         goes there in chunks, in the same order of rows, while the device computes.
-    progress : bool, optional
-        Show the progress on standard error: a bar on a terminal, else a line per epoch. By
-        default, only on a terminal.
+    progress : bool
+        Show the progress on standard error: a bar on a terminal, else a line per epoch. Where a
+        `Progress` is among the callbacks, that one alone does.
     checkpoint : Checkpoint or path-like, optional
         Write checkpoints; a folder stands for ``Checkpoint(folder)``.
     resume : path-like or bool
@@ -167,7 +167,8 @@ def fit(
         if held_out is not None:
             columns += [f"val_{name}" for name in columns]
         run = Run(network, epochs, batches.length, tuple(columns), memory=batches.memory)
-        listeners += Progress.wanted(progress)
+        if progress and not any(isinstance(listener, Progress) for listener in listeners):
+            listeners.append(Progress())
         loop = Loop(run, batches, held_out, chosen, listeners, augmenters)
         beginning.prepare(loop, made_of, data, validation, force)
         if batches.length is not None and not beginning.resumed:
