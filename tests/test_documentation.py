@@ -81,3 +81,29 @@ def test_index_links_every_page():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
     assert linked == {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"}
+
+
+def anchors(path: Path) -> list[str]:
+    """What the headings of a page are linked by, in their order."""
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_headings_differ_and_links_lead_somewhere(path):
+    own = anchors(path)
+    assert sorted(set(own)) == sorted(own)
+    broken = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        file, _, anchor = link.partition("#")
+        target = path if not file else path.parent / file
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_guide_lists_its_sections():
+    text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[([^]]+)\]\(#", text, re.MULTILINE)
+    assert listed == re.findall(r"^## (.+)$", text, re.MULTILINE)
