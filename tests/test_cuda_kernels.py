@@ -58,6 +58,7 @@ CHOICES: dict[str, list[dict[str, str]]] = {
         *({"CELL": kind.upper(), "WIDTH": "PACK"} for kind in cuda.cells.CELLS),
     ],
     "cross_entropy": [{}],
+    "embedding": [{"WIDTH": "1"}, {"WIDTH": "PACK"}],
     "philox": [{}],
     "update": [{"RULE": rule.upper()} for rule in cuda.optimizers.RULES],
     "elements": [

@@ -1,4 +1,4 @@
-"""Recurrent layers on CuPy by CUDA kernels, against the layers that they replace."""
+"""Recurrent layers and embeddings on CuPy by CUDA kernels, against the layers that they replace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nets import snapshot
 from tolerances import assert_close
 from xpnn import layers as L
 from xpnn.backend import to_host
-from xpnn.kernels.cuda import cells
+from xpnn.kernels.cuda import cells, embedding
 
 pytestmark = pytest.mark.gpu
 
@@ -216,3 +216,77 @@ def test_launches_and_no_waiting(kind):
     once, each = LAUNCHES[kind]
     assert (counts[12] - counts[4]) / 8 == each
     assert counts[4] <= once + 4 * each
+
+
+# ------------------------------------------------------------------ embeddings
+
+
+@each_dtype
+@pytest.mark.parametrize(("num", "dim"), [(7, 3), (300, 8), (1, 1), (5000, 130), (3, 260)])
+@pytest.mark.parametrize("padding", [None, 0])
+def test_embedding(num, dim, padding, dtype):
+    """Few ids and many, all equal or none, columns of several warps; the same bits again."""
+    fused, plain = on_cuda(
+        lambda: [L.Embedding(num, dim, padding), L.Linear(dim, 2)],
+        dtype=dtype,
+    )
+    rng = np.random.default_rng(num)
+    for ids in (
+        rng.integers(0, num, (5, 6)),
+        np.full((1, 1), num - 1),
+        np.full((41, 1), num // 2),
+        rng.integers(0, num, (2, 700)),
+    ):
+        y = rng.standard_normal((*ids.shape, 2))
+        output, loss = fused.train(ids, y)
+        expected_output, expected = plain.train(ids, y)
+        assert output.dtype == dtype
+        assert_close(output.get(), expected_output.get(), dtype, 5)
+        assert_close(loss.get(), expected.get(), dtype, 5)
+        ours, theirs = (to_host(network.parameters.grads.array) for network in (fused, plain))
+        assert_close(ours, theirs, dtype, 20)
+        assert_close(fused.eval(ids).get(), plain.eval(ids).get(), dtype, 5)
+    assert "fused by CUDA kernels: Embedding" in str(xpnn.fusion.plan(fused))
+
+
+def test_sums_of_an_embedding_are_in_the_order_of_the_ids():
+    """So they are NumPy's bit for bit, and there is no order that a GPU could choose."""
+    import cupy
+
+    rng = np.random.default_rng(0)
+    ids, drows = rng.zipf(1.5, 3000) % 50, rng.standard_normal((3000, 12)).astype("float32")
+    expected = np.zeros((50, 12), dtype="float32")
+    np.add.at(expected, ids, drows)
+    expected[3] = 0.0
+    gradient = cupy.full((50, 12), 7.0, dtype="float32")
+    embedding.add_up(cupy.asarray(drows), cupy.asarray(ids), gradient, 3)
+    np.testing.assert_array_equal(gradient.get(), expected)
+
+
+def test_ids_that_are_none():
+    """On the host an error; on the device NaN, where the layer has it, and no update."""
+    fused, plain = on_cuda(lambda: [L.Embedding(4, 3), L.Linear(3, 2)])
+    y = np.zeros((2, 2, 2))
+    with pytest.raises(xpnn.DataError, match=r"expected ids of 0 \.\.\. 3, got 4"):
+        fused.train(np.asarray([[0, 4], [1, 2]]), y)
+    before = snapshot(fused)
+    bad = fused.backend.asarray(np.asarray([[0, 4], [-1, 2]]), dtype="int64")
+    outputs = [to_host(network.train(bad, y)[0]) for network in (fused, plain)]
+    for output in outputs:
+        np.testing.assert_array_equal(np.isnan(output[:, :, 0]), [[False, True], [True, False]])
+    np.testing.assert_array_equal(snapshot(fused)["value 0.W"], before["value 0.W"])
+
+
+def test_embedding_costs_a_launch_each_way():
+    rig = pytest.importorskip("cupy_on_cpu", reason="launches are counted on the rig")
+    net, _ = on_cuda(lambda: [L.Embedding(50, 8), L.LSTM(8, 8, False), L.Linear(8, 2)])
+    ids = net.backend.asarray(np.ones((4, 6)), dtype="int64")
+    y = net.backend.zeros((4, 2))
+    for _ in range(2):
+        before, counted = rig.stats(), dict(rig.launches())
+        with rig.no_sync():
+            net.train(ids, y)
+        after = rig.stats()
+    for name in ("look_up", "add_up"):
+        assert rig.launches()[name] - counted[name] == 1
+    assert after["launches"] - before["launches"] <= 12 + 22

@@ -92,9 +92,7 @@ _WITHOUT_PRODUCTS: set[type[Layer]] = {
     built_in.Softplus,
 }
 
-_CELLS: set[type[Layer]] = {RNN, LSTM, GRU}
-
-_SEQUENCES: set[type[Layer]] = _CELLS | {Embedding}
+_SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
 
 _BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
 
@@ -178,7 +176,7 @@ def make_steps(
             steps.append(_chain(run, dtype, scratch))
         elif numba and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(_sequences(first, dtype, scratch))
-        elif counters is not None and type(first) in _CELLS and is_built_in(first):
+        elif counters is not None and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(_cuda_sequences(first, dtype, counters))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
@@ -259,9 +257,14 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
 
 
 def _cuda_sequences(layer: Any, dtype: str, counters: Counters) -> PlanStep:
+    remark = f"fused by CUDA kernels: {type(layer).__name__}"
+    if type(layer) is Embedding:
+        from .cuda_lookup import CudaEmbeddingStep
+
+        return CudaEmbeddingStep(layer, dtype, remark)
     from .cuda_recurrence import CudaRecurrentStep
 
-    remark = f"fused by CUDA kernels: {type(layer).__name__}, one launch and one product a step"
+    remark = f"{remark}, one launch and one product a step"
     return CudaRecurrentStep(layer, dtype, counters, remark)
 
 

@@ -7,7 +7,7 @@ that a portable step needs: it makes dropout masks on the device. ``xpnn/_on_dem
 
 from __future__ import annotations
 
-from . import cells, optimizers
+from . import cells, embedding, optimizers
 from ._launch import Counters
 from .chain import ACTIVATIONS, NORMS, Chain
 from .cross_entropy import cross_entropy
@@ -22,6 +22,7 @@ __all__ = [
     "Counters",
     "cells",
     "cross_entropy",
+    "embedding",
     "function",
     "mask",
     "names",
