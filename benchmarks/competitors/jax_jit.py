@@ -291,7 +291,7 @@ class JAX(JAXImages, Competitor):
             lambda: step(*inputs), lambda result: [norm(result[1][0])], jax.block_until_ready
         )
 
-    def recurrence(self, work: Recurrence) -> Task:
+    def lstm(self, work: Recurrence) -> Task:
         """``jax.lax.scan`` over the steps; the product with the inputs before it."""
         jax, jnp = self.jax, self.jax.numpy
         x, dout, wx, wh, b = map(jnp.asarray, (*work.sequences(), *work.weights()))
@@ -336,6 +336,8 @@ class JAX(JAXImages, Competitor):
             ],
             jax.block_until_ready,
         )
+
+    gru = lstm
 
     def embedding(self, work: EmbeddingLookup) -> Task:
         """``jnp.take``."""

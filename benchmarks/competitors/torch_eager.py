@@ -237,7 +237,7 @@ class TorchEager(TorchImages, Competitor):
 
         return Task(step, lambda dx: [norm(dx.cpu())])
 
-    def recurrence(self, work: Recurrence) -> Task:
+    def lstm(self, work: Recurrence) -> Task:
         """``torch.nn.LSTM`` or ``torch.nn.GRU``, steps first, which is their own order."""
         torch = self.torch
         x, dout = map(self.tensor, work.sequences())
@@ -273,6 +273,8 @@ class TorchEager(TorchImages, Competitor):
                 norm([norm(parameter.grad.cpu()) for parameter in counted]),
             ],
         )
+
+    gru = lstm
 
     def embedding(self, work: EmbeddingLookup) -> Task:
         """``torch.nn.functional.embedding``."""

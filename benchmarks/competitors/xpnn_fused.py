@@ -185,7 +185,7 @@ class Xpnn(XpnnImages, Competitor):
             lambda result: [norm(self.backend.to_host(first.gradient))],
         )
 
-    def recurrence(self, work: Recurrence) -> Task:
+    def lstm(self, work: Recurrence) -> Task:
         """``LSTM`` or ``GRU``, between such a layer and such a loss."""
         asarray, to_host = self.backend.asarray, self.backend.to_host
         x, dout = (asarray(array.swapaxes(0, 1).copy()) for array in work.sequences())
@@ -206,6 +206,8 @@ class Xpnn(XpnnImages, Competitor):
                 norm(to_host(net.parameters.grads.array)),
             ],
         )
+
+    gru = lstm
 
     def embedding(self, work: EmbeddingLookup) -> Task:
         """``Embedding`` before a loss of the same kind."""
