@@ -116,11 +116,11 @@ def _check_and_measure(driver: Driver, workloads: list[Workload], options: Any) 
         first.setdefault((workload.kind, optimizer), workload)
     for workload in first.values():
         keys = driver.can(workload)
-        if options.quick and workload.kind != "training_step":
-            keys = [key for key in keys if not driver.kinds[key].compiles]
+        if options.quick:
+            keys = [key for key in keys if driver.kinds[key].can_quickly(workload.kind)]
         ready = driver.check(workload, keys)
         if options.quick:
-            driver.measure(workload, list(ready), 1, QUICK_SLICE)
+            driver.measure(workload, list(ready), 1, QUICK_SLICE, patient=False)
     if options.quick:
         return
     for workload in workloads:
@@ -158,9 +158,10 @@ def _measure_alone(
                 target[kind.key] = found
 
     def start(kind: Any) -> Any:
-        names = (n for n in apart.FIRST_STEPS if kind.can(WORKLOADS[n].kind))
-        rounds = 1 if options.quick else 3
-        return apart.starts(kind, device, threads, next(names), rounds, not options.quick)
+        name = next(n for n in apart.FIRST_STEPS if kind.can(WORKLOADS[n].kind))
+        if options.quick:  # it has just filled its caches
+            return {"warm": apart.start(kind, device, threads, name, caches=None)}
+        return apart.starts(kind, device, threads, name, rounds=3)
 
     steppers = [k for k in kinds if not k.floor and k.can("plain_training_step")]
     fill("start", report.starts, steppers, start)

@@ -31,9 +31,11 @@ class Start:
     first_step: float
 
 
-def start(kind: type[Competitor], device: str, threads: int, workload: str, caches: Path) -> Start:
-    """Start a process whose compilers keep their results in a folder."""
-    environment = {name: str(caches / name) for name in kind.caches}
+def start(
+    kind: type[Competitor], device: str, threads: int, workload: str, caches: Path | None
+) -> Start:
+    """Start a process whose compilers keep their results in a folder, or where they always do."""
+    environment = {name: str(caches / name) for name in kind.caches} if caches else {}
     process = Process(kind.key, device, threads, environment)
     try:
         about = process.greet()
@@ -45,17 +47,14 @@ def start(kind: type[Competitor], device: str, threads: int, workload: str, cach
 
 
 def starts(
-    kind: type[Competitor], device: str, threads: int, workload: str, rounds: int, cold: bool
+    kind: type[Competitor], device: str, threads: int, workload: str, rounds: int
 ) -> dict[str, Start]:
-    """Return the start with empty caches, if that is wanted, and the median with full ones."""
-    found: dict[str, Start] = {}
+    """Return the start with empty caches, and the median of some with full ones."""
     with tempfile.TemporaryDirectory() as folder:
-        if cold or kind.caches:
-            first = start(kind, device, threads, workload, Path(folder))
-            found |= {"cold": first} if cold else {}
+        cold = start(kind, device, threads, workload, Path(folder))
         several = [start(kind, device, threads, workload, Path(folder)) for _ in range(rounds)]
     several.sort(key=lambda one: one.whole)
-    return found | {"warm": several[len(several) // 2]}
+    return {"cold": cold, "warm": several[len(several) // 2]}
 
 
 def peak_above_data(

@@ -58,8 +58,9 @@ class Competitor:
     floor : bool
         Whether it does less than the work that it is named under, so that its results are not
         compared.
-    compiles : bool
-        Whether it takes long to get ready; ``--quick`` then leaves it out but for one workload.
+    quick : tuple of str, or None
+        The kinds of work for which ``--quick`` has it; None for all that it can do. What compiles
+        long, or is another one but for a few kinds, has not the time for more.
     caches : tuple of str
         Environment variables that name the folders in which it keeps what it has compiled.
     """
@@ -72,7 +73,7 @@ class Competitor:
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     rival: ClassVar[bool] = False
     floor: ClassVar[bool] = False
-    compiles: ClassVar[bool] = False
+    quick: ClassVar[tuple[str, ...] | None] = None
     caches: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, device: str, threads: int) -> None:
@@ -94,6 +95,11 @@ class Competitor:
     def can(cls, kind: str) -> bool:
         """Tell whether it can do a kind of work."""
         return callable(getattr(cls, kind, None))
+
+    @classmethod
+    def can_quickly(cls, kind: str) -> bool:
+        """Tell whether ``--quick`` has it for a kind of work."""
+        return cls.can(kind) and (cls.quick is None or kind in cls.quick)
 
     def clock(self) -> Any:
         """Return what times a slice."""

@@ -130,33 +130,41 @@ class Driver:
         arguments = {"workload": workload.name, "folder": self.folder}
         return [k for k in keys if self._ask(k, workload, "prepare", **arguments) is not None]
 
-    def measure(self, workload: Workload, keys: list[str], rounds: int, seconds: float) -> None:
-        """Time a workload that is ready, in turn."""
+    def measure(
+        self,
+        workload: Workload,
+        keys: list[str],
+        rounds: int,
+        seconds: float,
+        patient: bool = True,
+    ) -> None:
+        """Time a workload that is ready, in turn; take no care of others if not patient."""
         timings = {key: Timing() for key in keys}
         for number in range(rounds):
             # Each order as often as the other: a neighbour's heat or cache favours nobody.
             for key in keys if number % 2 == 0 else reversed(keys):
                 if key not in timings:
                     continue
-                samples, disturbed = self._quiet_slice(key, workload, seconds)
+                samples, disturbed = self._quiet_slice(key, workload, seconds, patient)
                 if samples is None:
                     del timings[key]
                     continue
                 timings[key].rounds.append(samples)
                 timings[key].disturbed |= {number} if disturbed else set()
         self.results.timings[workload.name] = timings
-        for key in timings:
+        for key in timings if patient else ():  # what is tiny may lie there
             self._ask(key, workload, "drop")
 
     def _quiet_slice(
-        self, key: str, workload: Workload, seconds: float
+        self, key: str, workload: Workload, seconds: float, patient: bool
     ) -> tuple[list[float] | None, bool]:
         """Return the samples of a slice, and whether others were busy."""
         process = self.processes[key]
         processors = process.about["processors"]
         best: tuple[float, list[float]] | None = None
-        for _ in range(ATTEMPTS if self._disturbed_in_a_row < RESIGNATION else 1):
-            time.sleep(PAUSE)
+        repeatable = patient and self._disturbed_in_a_row < RESIGNATION
+        for _ in range(ATTEMPTS if repeatable else 1):
+            time.sleep(PAUSE if patient else 0.0)
             begin, busy = time.perf_counter(), busy_seconds(processors)
             own = process_seconds(process.pid)
             answer = self._ask(key, workload, "slice", seconds=seconds)

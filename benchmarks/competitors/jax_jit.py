@@ -35,6 +35,18 @@ class JAX(JAXImages, Competitor):
     distributions = ("jax", "jaxlib")
     devices = ("cpu", "cuda")
     rival = True
+    quick = (
+        "training_step",
+        "cross_entropy",
+        "adam_update",
+        "layernorm_gelu",
+        "lstm",
+        "gru",
+        "embedding",
+        "convolution",
+        "image_step",
+        "epoch_from_files",
+    )
 
     def __init__(self, device: str, threads: int) -> None:
         super().__init__(device, threads)

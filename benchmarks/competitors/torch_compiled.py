@@ -13,7 +13,7 @@ class TorchCompiled(TorchEager):
 
     key = "torch-compile"
     title = "torch.compile, fused optimizer"
-    compiles = True
+    quick = ("training_step",)
     caches = ("TORCHINDUCTOR_CACHE_DIR",)
     fused = True
     # Nothing in them is compiled.

@@ -11,6 +11,7 @@ class TorchFused(TorchEager):
     key = "torch-fused"
     title = "PyTorch eager, fused optimizer"
     fused = True
+    quick = ("training_step", "adam_update")
     # Without an optimizer it is PyTorch eager.
     prediction = products = cross_entropy = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    epoch_from_files = convolution = None  # type: ignore[assignment]
+    lstm = gru = embedding = epoch_from_files = convolution = None  # type: ignore[assignment]

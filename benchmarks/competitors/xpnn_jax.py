@@ -17,6 +17,7 @@ class XpnnJAX(Xpnn):
     modules = ("jax", "jaxlib")
     distributions = ("numpy", "array-api-compat", "jax", "jaxlib")
     caches = ()
+    quick = ("training_step",)
     # Single operations are not what a whole step is about.
     cross_entropy = adam_update = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
     lstm = gru = embedding = None  # type: ignore[assignment]
