@@ -80,6 +80,46 @@ def test_every_convolution(dtype, found, rows):
     assert_same_state(fused[0], plain[0], dtype, 10)
 
 
+#: Channels, filters, kernel, settings, size: what does not fit in squares of 16, in one strip of an
+#: image, or in one call for the gradient of the filters.
+LARGE: dict[str, tuple[Any, ...]] = {
+    "squares that overlap": (20, 33, 3, {"padding": 1}, (7, 11)),
+    "rows beyond the first cache": (16, 16, 3, {"stride": (2, 1)}, (40, 37)),
+    "few channels in strips": (3, 5, 5, {"padding": 2}, (70, 66)),
+    "few channels in strips, stride 2": (2, 18, 3, {"stride": 2, "padding": 1}, (131, 97)),
+    "one filter for each channel": (17, 17, 3, {"groups": 17}, (9, 12)),
+    "rows of a gradient a page apart": (1, 16, 1, {}, (32, 64)),
+}
+
+
+@each_dtype
+@pytest.mark.parametrize("name", LARGE)
+def test_large_convolutions_and_threads(name, dtype):
+    """The results are those of the layer, and the same bits for any number of threads."""
+    channels, filters, kernel, settings, size = LARGE[name]
+
+    def make() -> list[L.Layer]:
+        return [L.Conv2d(channels, filters, kernel, **settings)]
+
+    threads, shape = xpnn.fusion.num_threads(), (3, channels, *size)
+    fused, plain = images_through(make, shape, dtype)
+    for actual, expected in zip(fused[1:], plain[1:], strict=True):
+        assert_close(actual, expected, dtype, 10)
+    scale = np.abs(plain[0].parameters.grads.array).max()
+    difference = np.abs(fused[0].parameters.grads.array - plain[0].parameters.grads.array).max()
+    assert difference < 10 * LIMIT[dtype] * scale
+    if threads is None:
+        return
+    try:
+        xpnn.fusion.set_num_threads(1 if threads > 1 else 2)
+        other = images_through(make, shape, dtype)[0]
+    finally:
+        xpnn.fusion.set_num_threads(threads)
+    for actual, expected in zip(fused[1:], other[1:], strict=True):
+        assert (actual == expected).all()
+    assert (fused[0].parameters.grads.array == other[0].parameters.grads.array).all()
+
+
 POOLS: dict[str, Callable[[], list[L.Layer]]] = {
     "none": list,
     "max 2": lambda: [L.MaxPool2d(2)],
@@ -110,7 +150,11 @@ def test_runs(activation, pool, norm, dtype):
     size = math.prod(inner.output_shape(shape)[2:])
     fused, plain = images_through(make, shape, dtype)
     kinds = [kind.split(":")[0] for kind in steps_of(fused[0])]
-    assert kinds == ["ConvolutionStep"] * 3 + ["LayerStep", "LinearStep"]
+    if norm or activation or pool != "none":
+        runs = ["ConvolutionStep"] * 2
+    else:
+        runs = ["NarrowConvolutionStep", "PlainConvolutionStep"]
+    assert kinds == ["NarrowConvolutionStep", *runs, "LayerStep", "LinearStep"]
     for actual, expected in zip(fused[1:], plain[1:], strict=True):
         assert_close(actual, expected, dtype, 20)
     assert_same_state(fused[0], plain[0], dtype, 20)

@@ -14,17 +14,15 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import convolution, images, layouts, moments
-from ..kernels.numba.blocked_product import Panel, panel
+from ..kernels.numba.filters import collect, pack, pack_turned
 from ..kernels.numba.geometry import Geometry
 from ..layers import ELU, AvgPool2d, BatchNorm2d, Conv2d, LeakyReLU, MaxPool2d
 from ..layers.layer import Layer
-from .steps import PlanStep, Scratch, Step
+from .image_steps import ImageStep
+from .steps import PlanStep, Scratch
 from .threads import team
 
 __all__ = ["ConvolutionStep"]
-
-#: Parts in which the gradients of the filters are summed, and the numbers that all may have.
-_PARTS, _NUMBERS = 16, 1 << 22
 
 
 class _Sized(NamedTuple):
@@ -48,8 +46,8 @@ class _Kept(NamedTuple):
     codes: Array
 
 
-class ConvolutionStep(Step):
-    """Up to four layers: Conv2d, BatchNorm2d, an activation, MaxPool2d or AvgPool2d.
+class ConvolutionStep(ImageStep):
+    """Two to four layers: Conv2d, BatchNorm2d, an activation, MaxPool2d or AvgPool2d.
 
     Parameters
     ----------
@@ -77,19 +75,16 @@ class ConvolutionStep(Step):
     ) -> None:
         super().__init__(layers, dtype, scratch, remark)
         kinds: dict[type, Any] = {type(layer): layer for layer in layers}
-        self._conv: Conv2d = kinds.pop(Conv2d)
+        kinds.pop(Conv2d)
         self._norm: BatchNorm2d | None = kinds.pop(BatchNorm2d, None)
         maximum, average = kinds.pop(MaxPool2d, None), kinds.pop(AvgPool2d, None)
         self._activation: Any = next(iter(kinds.values()), None)
         self._pool: Any = maximum or average
         self._pooling = images.MAXIMUM if maximum else images.AVERAGE if average else images.NONE
         self._kind = kind
-        self._bare = len(layers) == 1
         self.follower: ConvolutionStep | None = None
         self.preceded = False
-        self._panel: Panel = panel(dtype)
-        self._sizes: dict[tuple[int, int], _Sized] = {}
-        self._memory: dict[str, Array] = {}
+        self._sizes: dict[tuple[int, ...], _Sized] = {}
         self._window = self._pool_window()
         self._expected: Any = None  # what the step before wrote straight into the padded input
         self._kept: Any = None
@@ -134,8 +129,6 @@ class ConvolutionStep(Step):
             )
         codes = self._codes(n if self._pool is not None else 0, sized)
         self._kept = _Kept(input.shape, sized, padded, convolved, centre, scale, shift, codes)
-        if self._bare:
-            return self._out(convolved, shape)
         if self.follower is None:
             finished = self._own("finished", (n, *sized.pooled, filters))
             self._finish(convolved, centre, scale, shift, sized, finished, 0, 0, codes)
@@ -150,63 +143,55 @@ class ConvolutionStep(Step):
         n = kept.padded.shape[0]
         (top, _), (left, _) = geometry.gradient_margins
         factors = np.empty((0, 0), self._dtype)
-        if self._bare:
-            gradient = self._bordered("gradient", (n, *geometry.gradient_padded, filters))
-            self._enter(dout, gradient, geometry.gradient_margins)
-        else:
-            shape = n, *geometry.gradient_padded, filters
-            gradient = self._scratch.images.matrix(n, math.prod(shape[1:])).reshape(shape)
-            sums = self._own("sums", (n, 2 * filters))
-            given = self._given(dout)
-            self._launch(
-                images.BACKWARD[self._kind],
-                gradient.size,
-                given.reshape(-1),
-                kept.codes.reshape(-1),
-                kept.convolved.reshape(-1),
+        shape = n, *geometry.gradient_padded, filters
+        gradient = self._scratch.images.matrix(n, math.prod(shape[1:])).reshape(shape)
+        sums = self._own("sums", (n, 2 * filters))
+        given = self._given(dout)
+        self._launch(
+            images.BACKWARD[self._kind],
+            gradient.size,
+            given.reshape(-1),
+            kept.codes.reshape(-1),
+            kept.convolved.reshape(-1),
+            kept.centre,
+            kept.scale,
+            kept.shift,
+            self._setting(),
+            self._pooling,
+            self._sizes_of(kept.sized, geometry.gradient_padded, top, left),
+            gradient.reshape(-1),
+            sums.reshape(-1),
+            n,
+        )
+        if self._norm is not None:
+            norm = self._norm
+            factors = self._own("factors", (3, geometry.count[1] * filters))
+            moments.coefficients[self._name](
+                sums,
+                math.prod(geometry.count),
                 kept.centre,
+                self._memory["inverse"],
                 kept.scale,
-                kept.shift,
-                self._setting(),
-                self._pooling,
-                self._sizes_of(kept.sized, geometry.gradient_padded, top, left),
-                gradient.reshape(-1),
-                sums.reshape(-1),
-                n,
+                norm.grads["gamma"],
+                norm.grads["beta"],
+                factors,
             )
-            if self._norm is not None:
-                norm = self._norm
-                factors = self._own("factors", (3, geometry.count[1] * filters))
-                moments.coefficients[self._name](
-                    sums,
-                    math.prod(geometry.count),
-                    kept.centre,
-                    self._memory["inverse"],
-                    kept.scale,
-                    norm.grads["gamma"],
-                    norm.grads["beta"],
-                    factors,
-                )
         return self._products(kept, gradient, factors)
 
     def _products(self, kept: _Kept, gradient: Array, factors: Array) -> Array | None:
         """Make the gradients by the filters, the bias and the input."""
         sized, conv = kept.sized, self._conv
         n, _, height, width = kept.shape
-        filters = conv.params["W"].reshape(conv.out_channels, -1)
         parallel = team().parallel
         dinput = np.empty((0, height, width, conv.in_channels), self._dtype)
         turned = np.empty(0, self._dtype)
         if self.wants_gradient:
             turned = self._scratch.packed.matrix(1, sized.geometry.turned_size)[0]
-            convolution.pack_turned[self._name, parallel](
-                sized.table, self._panel.lanes, filters, turned
-            )
+            pack_turned[self._name, parallel](sized.table, self._panel.lanes, self._filters, turned)
             rows = height * width * conv.in_channels
             dinput = self._gradient(n, rows) if self.preceded else self._inner(n, rows)
             dinput = dinput.reshape(n, height, width, conv.in_channels)
-        size = filters.size + conv.out_channels
-        partial = self._scratch.partial.matrix(min(n, _PARTS, max(1, _NUMBERS // size)), size)
+        partial = self._shares(n)
         convolution.backward[self._name, parallel](
             self._panel.address,
             self._panel.lanes,
@@ -222,8 +207,8 @@ class ConvolutionStep(Step):
             dinput,
         )
         dbias = conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,))
-        dweights = conv.grads["W"].reshape(filters.shape)
-        convolution.collect[self._name, parallel](sized.table, partial, dweights, dbias)
+        dweights = conv.grads["W"].reshape(conv.out_channels, -1)
+        collect[self._name, parallel](sized.table, partial, dweights, dbias)
         if not self.wants_gradient:
             return None
         if self.preceded:
@@ -248,17 +233,16 @@ class ConvolutionStep(Step):
         output = np.empty((n, *sized.geometry.count, filters), self._dtype)
         packed = np.empty(self._conv.params["W"].size, self._dtype)
         self._convolve(sized, padded, packed, output, np.empty((0, 0), self._dtype))
-        if not self._bare:
-            centre, scale, _ = self._scratch.constants(filters)
-            shift = centre
-            if self._norm is not None:
-                norm = self._norm
-                centre = norm.buffers["running_mean"]
-                scale = norm.params["gamma"] / np.sqrt(norm.buffers["running_var"] + norm.epsilon)
-                shift = norm.params["beta"]
-            convolved, output = output, np.empty((n, *sized.pooled, filters), self._dtype)
-            codes = np.empty(output.shape, np.uint8)
-            self._finish(convolved, centre, scale, shift, sized, output, 0, 0, codes)
+        centre, scale, _ = self._scratch.constants(filters)
+        shift = centre
+        if self._norm is not None:
+            norm = self._norm
+            centre = norm.buffers["running_mean"]
+            scale = norm.params["gamma"] / np.sqrt(norm.buffers["running_var"] + norm.epsilon)
+            shift = norm.params["beta"]
+        convolved, output = output, np.empty((n, *sized.pooled, filters), self._dtype)
+        codes = np.empty(output.shape, np.uint8)
+        self._finish(convolved, centre, scale, shift, sized, output, 0, 0, codes)
         if self.follower is not None:
             return output.transpose(0, 3, 1, 2)
         outside = np.empty(shape, self._dtype)
@@ -270,11 +254,8 @@ class ConvolutionStep(Step):
     def _convolve(
         self, sized: _Sized, padded: Array, packed: Array, output: Array, sums: Array
     ) -> None:
-        conv = self._conv
-        filters = conv.params["W"].reshape(conv.out_channels, -1)
-        bias = conv.params["b"] if conv.bias else self._scratch.constants(conv.out_channels)[0]
         lanes = self._panel.lanes
-        convolution.pack[self._name, team().parallel](sized.table, lanes, filters, packed)
+        pack[self._name, team().parallel](sized.table, lanes, self._filters, packed)
         self._launch(
             convolution.forward,
             padded.size,
@@ -283,7 +264,7 @@ class ConvolutionStep(Step):
             sized.table,
             padded,
             packed,
-            bias,
+            self._bias,
             output,
             output.reshape(-1),
             sums,
@@ -349,7 +330,7 @@ class ConvolutionStep(Step):
     def _enter(self, array: Array, padded: Array, margins: Any) -> None:
         """Put images (N, C, H, W), in memory of either order, into the middle of larger ones."""
         (top, _), (left, _) = margins
-        array = self._usable(array)
+        array = self._usable(array, last=True)
         inside = array.transpose(0, 2, 3, 1)
         if inside.flags.c_contiguous:
             self._launch(layouts.put, array.size, inside, padded, top, left)
@@ -358,39 +339,18 @@ class ConvolutionStep(Step):
 
     def _given(self, dout: Array) -> Array:
         """Return a gradient (N, C, H, W) as (N, H, W, C) in C order."""
-        dout = self._usable(dout)
+        dout = self._usable(dout, last=True)
         inside = dout.transpose(0, 2, 3, 1)
         if not inside.flags.c_contiguous:
             inside = self._inner(dout.shape[0], math.prod(dout.shape[1:])).reshape(inside.shape)
             self._launch(layouts.enter, dout.size, dout, inside, 0, 0)
         return inside
 
-    def _usable(self, array: Array) -> Array:
-        """Return images (N, C, H, W) of the step's type, in C order with channels first or last."""
-        if type(array) is not np.ndarray:
-            array = np.asarray(array)
-        order = array.flags.c_contiguous or array.transpose(0, 2, 3, 1).flags.c_contiguous
-        if array.dtype != self._dtype or not order or not array.flags.aligned:
-            array = np.array(array, dtype=self._dtype, order="C")
-        return array
-
     def _sized(self, sizes: tuple[int, ...]) -> _Sized:
         """Return what images of a size ask for."""
-        key = sizes[0], sizes[1]
-        found = self._sizes.get(key)
+        found = self._sizes.get(sizes)
         if found is None:
-            window = self._conv._window
-            (top, bottom), (left, right) = window.margins
-            geometry = Geometry(
-                self._conv.in_channels,
-                self._conv.out_channels,
-                self._conv.groups,
-                key,
-                (window.kernel[0], window.kernel[1]),
-                (window.stride[0], window.stride[1]),
-                (window.dilation[0], window.dilation[1]),
-                ((top, bottom), (left, right)),
-            )
+            geometry = self._geometry(sizes)
             pooled = geometry.count
             if self._pool is not None:
                 shape = 1, self._conv.out_channels, *pooled
@@ -399,7 +359,7 @@ class ConvolutionStep(Step):
             if len(self._sizes) > 16:
                 self._sizes.clear()
             found = _Sized(geometry, geometry.table(self._panel.heights), pooled)
-            self._sizes[key] = found
+            self._sizes[sizes] = found
         return found
 
     def _pool_window(self) -> tuple[int, ...]:
@@ -425,26 +385,8 @@ class ConvolutionStep(Step):
         """Return the padded input, with zeros in its margins."""
         return self._bordered("padded", (n, *sized.geometry.padded, self._conv.in_channels))
 
-    def _bordered(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Return memory of the step's own that was zero at first: nobody writes into margins."""
-        found = self._memory.get(name)
-        if found is None or found.shape[1:] != shape[1:] or len(found) < shape[0]:
-            found = self._memory[name] = np.zeros(shape, self._dtype)
-        return found[: shape[0]]
-
-    def _own(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Return memory of the step's own, with whatever is there."""
-        found = self._memory.get(name)
-        if found is None or found.shape[1:] != shape[1:] or len(found) < shape[0]:
-            found = self._memory[name] = np.empty(shape, self._dtype)
-        return found[: shape[0]]
-
     def _codes(self, n: int, sized: _Sized) -> Array:
-        found = self._memory.get("codes")
-        shape = (n, *sized.pooled, self._conv.out_channels)
-        if found is None or found.shape[1:] != shape[1:] or len(found) < n:
-            found = self._memory["codes"] = np.empty(shape, np.uint8)
-        return found[:n]
+        return self._own("codes", (n, *sized.pooled, self._conv.out_channels), np.uint8)
 
     def _inner(self, rows: int, columns: int) -> Array:
         """Return memory that is free again when the next kernel has run."""

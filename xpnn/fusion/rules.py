@@ -207,10 +207,13 @@ def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
     return ChainStep(run, _activation(run), dtype, scratch, f"fused by Numba: {_names(run)}")
 
 
-def _images(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
+def _images(run: tuple[Any, ...], dtype: str, scratch: Scratch) -> Step:
     from .convolution import ConvolutionStep  # loads Numba
+    from .plain_convolution import plain_step
 
     remark = f"fused by Numba: {_names(run)}"
+    if len(run) == 1:
+        return plain_step(run[0], dtype, scratch, remark)
     return ConvolutionStep(run, _activation(run), dtype, scratch, remark)
 
 

@@ -26,8 +26,15 @@ Pair = tuple[int, int]
     OUTPUT_ACROSS, GRADIENT_TOP, GRADIENT_LEFT, FORWARD_BLOCKS, FORWARD_LENGTH, FORWARD_OFFSETS,
     FORWARD_TILES, FORWARD_TILE_COUNT, WEIGHT_BLOCKS, WEIGHT_LENGTH, WEIGHT_OFFSETS,
     WEIGHT_STARTS, WEIGHT_TILES, WEIGHT_TILE_COUNT, PHASES, PHASE_COUNT, BACK_LENGTH, BACK_RUN,
-    BACK_OFFSETS, BACK_TAPS, HEADER,
-) = range(29)  # fmt: skip
+    BACK_OFFSETS, BACK_TAPS, WEIGHT_ROWS, HEADER,
+) = range(30)  # fmt: skip
+
+#: Numbers of the image and of its gradient that one call for the gradient of the filters reads, so
+#: that they stay in the first cache, about.
+_NUMBERS = 1 << 13
+
+#: Numbers in a row of the phases.
+PHASE = 8
 
 
 @dataclass(frozen=True)
@@ -210,6 +217,8 @@ class Geometry:
         cover = tiles(table[WEIGHT_LENGTH], heights, False)
         table[WEIGHT_BLOCKS], table[WEIGHT_STARTS] = len(starts), append(starts)
         table[WEIGHT_OFFSETS] = append(offsets)
+        row = self.padded[1] * self.channels + self.count[1] * 32
+        table[WEIGHT_ROWS] = max(1, _NUMBERS // row)
         table[WEIGHT_TILES], table[WEIGHT_TILE_COUNT] = append(cover), len(cover)
 
         phases, offsets, taps, table[BACK_RUN] = self.phases

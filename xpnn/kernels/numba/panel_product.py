@@ -7,15 +7,11 @@ added up in the same order, whatever the number of parts.
 
 from __future__ import annotations
 
-from typing import Any
-
-from llvmlite import ir  # type: ignore[import-untyped]
 from numba import prange
-from numba.core import types
-from numba.extending import intrinsic
 
 from ._compile import bound, kernel, outlined, part
 from .blocked_product import call
+from .squares import transpose
 
 __all__ = ["DEPTH", "product", "room"]
 
@@ -30,44 +26,6 @@ _ROWS = 14 * _TILES
 #: Rows of the first factor that lie this many bytes apart share one set of the first cache, which
 #: has not as many places as a tile has rows: they are copied as well.
 _CONFLICT = 4096
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _transpose(
-    typing_context: Any, real: Any, source: Any, stride: Any, target: Any, step: Any
-) -> Any:
-    """Transpose a square as wide as 64 bytes, of numbers like ``real``; strides count bytes."""
-    size = 512 // real.bitwidth
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, source, stride, target, step = arguments
-        wide = ir.IntType(64)
-        vector = ir.VectorType(number.type, size)
-        masks = ir.VectorType(ir.IntType(32), size)
-
-        def place(base: Any, distance: Any, index: int) -> Any:
-            address = builder.add(base, builder.mul(distance, wide(index)))
-            return builder.inttoptr(address, vector.as_pointer())
-
-        align = 4 if isinstance(number.type, ir.FloatType) else 8
-        rows = [builder.load(place(source, stride, i), align=align) for i in range(size)]
-        distance = 1
-        while distance < size:  # swap blocks of this size beside the diagonal
-            low = [i if not i & distance else i - distance + size for i in range(size)]
-            high = [i + distance if not i & distance else i + size for i in range(size)]
-            swapped = list(rows)
-            for i in range(size):
-                if not i & distance:
-                    pair = rows[i], rows[i + distance]
-                    for j, mask in ((i, low), (i + distance, high)):
-                        swapped[j] = builder.shuffle_vector(*pair, ir.Constant(masks, mask))
-            rows = swapped
-            distance *= 2
-        for i, row in enumerate(rows):
-            builder.store(row, place(target, step, i), align=align)
-        return context.get_dummy_value()
-
-    return types.void(real, *[types.int64] * 4), generate
 
 
 @part
@@ -97,7 +55,7 @@ def _transpose_panel(b, first, last, left, right, packed, width):  # type: ignor
         for k in range(0, whole_rows, lanes):
             source = b.ctypes.data + (left + j) * stride + (first + k) * size
             target = packed.ctypes.data + k * step + j * size
-            _transpose(b.dtype.type(0), source, stride, target, step)
+            transpose(b.dtype.type(0), source, stride, target, step)
     for j in range(right - left):
         start = whole_rows if j < whole_columns else 0
         for k in range(start, last - first):

@@ -1,0 +1,158 @@
+"""The three products of a convolution for one image (H, W, C), without laying out the pixels.
+
+All are panels of `blocked_product` over padded images: a row of windows by some filters; a row of
+pixels of the input by some channels, where the gradient of the output takes the place of the input;
+and the filters themselves, whose tiles stay in registers over all windows of an image. ``table``
+says where everything lies: `geometry.Geometry.table`.
+"""
+
+from __future__ import annotations
+
+from . import geometry as g
+from ._compile import outlined
+from .blocked_product import call
+
+__all__ = ["add_bias", "add_filters", "bring_back", "convolve", "normalize_gradient"]
+
+
+@outlined
+def convolve(panel, lanes, table, padded, packed, bias, output, n):  # type: ignore[no-untyped-def]
+    """Convolve an image."""
+    size = output.itemsize
+    _, height, width, filters = output.shape
+    _, tall, wide, channels = padded.shape
+    groups, length = table[g.GROUPS], table[g.FORWARD_LENGTH]
+    rows = packed.size // filters
+    for group in range(groups):
+        for first in range(
+            group * (filters // groups), (group + 1) * (filters // groups), 2 * lanes
+        ):
+            columns = min(2 * lanes, (group + 1) * (filters // groups) - first)
+            for y in range(height):
+                pixel = (n * tall + y * table[g.STRIDE_DOWN]) * wide * channels
+                call(
+                    panel,
+                    padded.ctypes.data + size * (pixel + group * (channels // groups)),
+                    table[g.STRIDE_ACROSS] * channels,
+                    1,
+                    table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],
+                    packed.ctypes.data + size * first * rows,
+                    columns,
+                    columns * length,
+                    output.ctypes.data + size * ((n * height + y) * width * filters + first),
+                    filters,
+                    bias.ctypes.data + size * first,
+                    0,
+                    table.ctypes.data + 8 * table[g.FORWARD_TILES],
+                    table[g.FORWARD_TILE_COUNT],
+                    columns,
+                    length,
+                    table[g.FORWARD_BLOCKS],
+                )
+
+
+@outlined
+def normalize_gradient(table, flat, tall, wide, output, factors, n):  # type: ignore[no-untyped-def]
+    """Bring the gradient of an image back through a normalization."""
+    height, length = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS] * table[g.FILTERS]
+    scale, slope, shift = factors[0], factors[1], factors[2]
+    for y in range(height):
+        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        row = flat[start * table[g.FILTERS] : start * table[g.FILTERS] + length]
+        pixel = output[(n * height + y) * length : (n * height + y + 1) * length]
+        for c in range(length):
+            row[c] = scale[c] * row[c] + (slope[c] * pixel[c] + shift[c])
+
+
+@outlined
+def add_bias(table, flat, tall, wide, n, sums):  # type: ignore[no-untyped-def]
+    """Add what an image gives to the gradient of the bias, at the end of the sums."""
+    filters = table[g.FILTERS]
+    last = sums.size - filters
+    for y in range(table[g.OUTPUT_DOWN]):
+        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        for x in range(start * filters, (start + table[g.OUTPUT_ACROSS]) * filters, filters):
+            for c in range(filters):
+                sums[last + c] += flat[x + c]
+
+
+@outlined
+def add_filters(panel, lanes, table, padded, gradient, n, partial, index):  # type: ignore[no-untyped-def]
+    """Add what an image gives to the gradients of the filters."""
+    size = gradient.itemsize
+    _, tall, wide, channels = padded.shape
+    _, high, broad, filters = gradient.shape
+    groups = table[g.GROUPS]
+    first_pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
+    own = partial.ctypes.data + size * index * partial.shape[1]
+    for group in range(groups):
+        for first in range(
+            group * (filters // groups), (group + 1) * (filters // groups), 2 * lanes
+        ):
+            columns = min(2 * lanes, (group + 1) * (filters // groups) - first)
+            for block in range(table[g.WEIGHT_BLOCKS]):
+                start = table[g.WEIGHT_STARTS] + 2 * block
+                pixel = n * tall * wide * channels + table[start] + group * (channels // groups)
+                place = own + size * (table[start + 1] * filters + first)
+                for y in range(0, table[g.OUTPUT_DOWN], table[g.WEIGHT_ROWS]):
+                    call(
+                        panel,
+                        padded.ctypes.data + size * pixel,
+                        1,
+                        table[g.STRIDE_ACROSS] * channels,
+                        table.ctypes.data + 8 * (table[g.WEIGHT_OFFSETS] + y),
+                        gradient.ctypes.data + size * ((first_pixel + y * broad) * filters + first),
+                        filters,
+                        broad * filters,
+                        place,
+                        filters,
+                        place,
+                        filters,
+                        table.ctypes.data + 8 * table[g.WEIGHT_TILES],
+                        table[g.WEIGHT_TILE_COUNT],
+                        columns,
+                        table[g.OUTPUT_ACROSS],
+                        min(table[g.WEIGHT_ROWS], table[g.OUTPUT_DOWN] - y),
+                    )
+
+
+@outlined
+def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n):  # type: ignore[no-untyped-def]
+    """Make the gradient of an image."""
+    size = gradient.itemsize
+    _, high, broad, filters = gradient.shape
+    _, height, width, channels = dinput.shape
+    groups, length = table[g.GROUPS], table[g.BACK_LENGTH]
+    depth = channels // groups
+    for number in range(table[g.PHASE_COUNT]):
+        phase = table[g.PHASES] + g.PHASE * number
+        blocks = table[phase + 5]
+        start = table[phase + 4] * length * depth * groups
+        for group in range(groups):
+            for first in range(group * depth, (group + 1) * depth, 2 * lanes):
+                columns = min(2 * lanes, (group + 1) * depth - first)
+                for y in range(table[phase + 1]):
+                    pixel = (n * high + table[g.GRADIENT_TOP] + y) * broad + table[g.GRADIENT_LEFT]
+                    line = n * height + table[phase] + y * table[g.STRIDE_DOWN]
+                    place = (line * width + table[phase + 2]) * channels + first
+                    call(
+                        panel,
+                        gradient.ctypes.data
+                        + size * (pixel * filters + group * (filters // groups)),
+                        filters,
+                        1,
+                        table.ctypes.data + 8 * (table[g.BACK_OFFSETS] + table[phase + 4]),
+                        turned.ctypes.data + size * start,
+                        columns,
+                        columns * length,
+                        dinput.ctypes.data + size * place,
+                        table[g.STRIDE_ACROSS] * channels,
+                        zeros.ctypes.data,
+                        0,
+                        table.ctypes.data + 8 * table[phase + 6],
+                        table[phase + 7],
+                        columns,
+                        length,
+                        blocks,
+                    )
+                start += blocks * length * columns

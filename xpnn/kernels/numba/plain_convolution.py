@@ -1,0 +1,99 @@
+"""Convolution of images (N, C, H, W) in memory, forward and backward.
+
+An image after the other is turned around to (H, W, C), convolved and turned back, while it is in
+the cache. Parts of the work are images, and the gradients of the filters are summed in shares that
+depend on the shapes alone, so results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from numba import prange
+
+from ._compile import kernel, outlined
+from .correlation import add_bias, add_filters, bring_back, convolve
+from .layouts import enter_image, leave_image
+from .moments import cleared
+
+__all__ = ["backward", "forward"]
+
+
+@kernel(
+    "integer integer indices images vector vector images! images! images! integer integer integer"
+)
+def forward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, x, packed, bias, padded, inner, output, top, left, parts
+):
+    """Convolve images.
+
+    Parameters
+    ----------
+    panel, lanes : int
+        Address and lanes of a `blocked_product.Panel`.
+    x : (N, C, H, W)
+    packed : (F * C / groups * taps,)
+        From `filters.pack`.
+    bias : (F,)
+    padded, inner : (parts, H + margins, W + margins, C), (parts, H', W', F)
+        Room for an image of each part; the first of them with zeros in its margins.
+    output : (N, F, H', W')
+    top, left : int
+        Margins of the input.
+    """
+    images = x.shape[0]
+    for index in prange(parts):
+        for n in range(index * images // parts, (index + 1) * images // parts):
+            enter_image(x, n, padded, index, top, left)
+            convolve(panel, lanes, table, padded, packed, bias, inner, index)
+            leave_image(inner, index, output, n)
+
+
+@outlined
+def _backward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
+    margins, number, n, index,
+):  # fmt: skip
+    enter_image(x, n, padded, index, margins[0], margins[1])
+    enter_image(dout, n, gradient, index, margins[2], margins[3])
+    add_bias(table, flat, gradient.shape[1], gradient.shape[2], index, partial[number])
+    add_filters(panel, lanes, table, padded, gradient, index, partial, number)
+    if dinput.shape[0] > 0:
+        bring_back(panel, lanes, table, gradient, turned, zeros, inner, index)
+        leave_image(inner, index, dinput, n)
+
+
+@kernel(
+    "integer integer indices images images vector vector images! images! vector! images! matrix! "
+    "images! indices integer"
+)
+def backward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
+    margins, parts,
+):  # fmt: skip
+    """Write the gradient of the input, and those of filters and bias in shares.
+
+    Parameters
+    ----------
+    x, dout : (N, C, H, W), (N, F, H', W')
+    turned : (F * C / groups * taps,)
+        From `filters.pack_turned`.
+    zeros : (C,) or longer
+    padded, gradient, inner : (parts, H + margins, W + margins, C), ..., (parts, H, W, C)
+        Room for an image of each part, for its gradient with other margins, and for the gradient of
+        the input; both margins with zeros.
+    flat : (gradient.size,)
+        The same memory as ``gradient``.
+    partial : (shares, F * C / groups * taps + F)
+        What each share of the images adds to the gradients of filters and bias.
+    dinput : (N, C, H, W), or N = 0 if it is not wanted
+    margins : (4,)
+        Top and left of ``padded``, top and left of ``gradient``.
+    """
+    images, shares = x.shape[0], partial.shape[0]
+    for part in prange(parts):
+        for number in range(part * shares // parts, (part + 1) * shares // parts):
+            cleared(partial[number])
+            for n in range(number * images // shares, (number + 1) * images // shares):
+                _backward(
+                    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner,
+                    partial, dinput, margins, number, n, part,
+                )  # fmt: skip
