@@ -319,7 +319,7 @@ def test_scope_makes_a_device_the_current_one(backend):
     ("arguments", "message"),
     [
         ({"name": "nupmy"}, "unknown back end 'nupmy': did you mean 'numpy'? Known: array_api_"),
-        ({"name": "tensorflow"}, "unknown back end 'tensorflow': Known: array_api_strict, cupy"),
+        ({"name": "tensorflow"}, "unknown back end 'tensorflow'. Known: array_api_strict, cupy"),
         ({"name": "numpy", "device": "cuda"}, "back end 'numpy' has no device 'cuda': use 'cpu'"),
         ({"device": "gpu"}, "has no device 'gpu': use 'cpu', or back end 'cupy' for a CUDA GPU"),
         ({"device": 0}, "expected a device such as 'cpu' or 'cuda:1', got 0"),

@@ -95,7 +95,7 @@ def test_a_kernel_larger_than_the_padded_image_is_refused():
         ({"stride": 1.5}, "stride must be"),
         ({"dilation": True}, "dilation must be"),
         ({"padding": -1}, "padding must be a whole number of at least 0"),
-        ({"padding": "valid"}, "padding must be"),
+        ({"padding": "valid"}, "padding must be .*, or 'same', got 'valid'"),
         ({"padding": "same", "stride": 2}, "padding 'same' needs stride 1, got 2"),
         ({"weight_initializer": "he"}, "he_normal"),
     ],

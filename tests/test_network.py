@@ -66,14 +66,19 @@ def test_a_learning_rate_that_is_not_positive_is_refused(lr):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": MeanSquaredError}, "loss: expected a Loss, got <class"),
+        (
+            {"loss": MeanSquaredError},
+            r"loss: expected a Loss, got the class .*: give MeanSq",
+        ),
         ({"loss": "mse"}, "loss: expected a Loss, got 'mse'"),
         ({"loss": None}, "loss: expected a Loss, got None"),
-        ({"lr": None, "optimizer": "adam"}, "optimizer: expected a Optimizer, got 'adam'"),
-        ({"lr": None, "optimizer": Adam}, "optimizer: expected a Optimizer, got <class"),
+        ({"lr": None, "optimizer": "adam"}, "optimizer: expected an Optimizer, got 'adam'"),
+        ({"lr": None, "optimizer": Adam}, "optimizer: expected an Optimizer, got the class Adam: "),
         ({"regularization": 1e-4}, "regularization: expected a Regularization, got 0.0001"),
-        ({"layers": [Linear(2, 2), ReLU]}, r"layers\[1\]: expected a Layer, got <class"),
+        ({"layers": [Linear(2, 2), ReLU]}, r"layers\[1\]: expected a Layer, got the class ReLU: "),
         ({"layers": [Linear(2, 2), abs]}, r"layers\[1\]: expected a Layer, got <built-in"),
+        ({"layers": Linear(2, 2)}, r"layers: expected a list of layers, got Linear\(2, 2\)"),
+        ({"layers": 3}, "layers: expected a list of layers, got 3"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**64}, "seed"),
         ({"seed": 1.5}, "seed"),
@@ -1295,3 +1300,26 @@ def test_the_summary_of_layers_that_are_composed_unused_or_tell_no_shape():
 def test_the_summary_of_a_wrong_shape(arguments, error):
     with pytest.raises(error):
         classifier().summary(*arguments)
+
+
+@pytest.mark.parametrize("shape", [4, "4", (4.0,), None])
+def test_summary_wants_the_shape_of_a_sample(shape):
+    with pytest.raises(ConfigurationError, match=r"^input_shape: expected integers"):
+        classifier(open_backend()).summary(shape)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X.astype(str), Y), "^input: expected real numbers, got an array of dtype <U"),
+        ((None, Y), "^input: expected real numbers, got an array of dtype object$"),
+        ((X, list("abc" * 20)[: len(Y)]), "^target: .* dtype <U1: .*numpy.unique"),
+        ((X, np.array(["a", None] * (len(Y) // 2))), "^target: .* dtype object: .*numpy.unique"),
+        (([[1.0], [1.0, 2.0]], Y), "^input: expected rows of equal length"),
+        ((X, np.ma.masked_equal(Y, 0)), "^target: .*masked values"),
+        ((X, Y, np.ones(len(Y), dtype=complex)), "^sample_weight: expected real numbers"),
+    ],
+)
+def test_an_error_says_which_argument_it_speaks_of(arguments, message):
+    with pytest.raises(DataError, match=message):
+        classifier(open_backend()).train(*arguments)

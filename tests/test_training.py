@@ -608,7 +608,7 @@ def test_a_fraction_is_set_aside_alike_on_every_library(library):
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 1.5, math.nan])
 def test_a_fraction_out_of_range_is_refused(fraction):
-    with pytest.raises(ConfigurationError, match="0 < fraction < 1"):
+    with pytest.raises(ConfigurationError, match=r"^validation: a fraction must be in \(0, 1\)"):
         fit(classifier(), (X, Y), 1, validation=fraction)
 
 
@@ -1021,7 +1021,7 @@ class Ready(xpnn.Callback):
     def on_epoch_begin(self, run):
         if len(run.history) == 1:
             print("ready", flush=True)
-history = xpnn.fit(net, (x, x), 10**9, callbacks=[Ready()])
+history = xpnn.fit(net, (x, x), 10**9, callbacks=[Ready()], progress=False)
 print(history.stop_reason, len(history) > 0, np.isfinite(xpnn.predict(net, x)).all(), flush=True)
 """
 
@@ -1072,3 +1072,57 @@ def test_no_synchronization_in_an_epoch(monkeypatch):
 
     fit(net, (X, Y), 2, 8, metrics=["accuracy"], callbacks=[Count()])
     assert 0 < len(looks) <= 4
+
+
+# Arguments in a shape that is meant well
+
+
+def test_one_metric_and_one_callback_need_no_list():
+    lines = []
+    progress = xpnn.Progress(lines.append)
+    net = classifier(open_backend())
+    history = fit(net, (X, Y), 1, metrics="accuracy", callbacks=progress)
+    assert history.columns == ["epoch", "loss", "accuracy", "lr", "seconds"]
+    assert len(lines) == 1
+    assert list(evaluate(net, (X, Y), metrics=xpnn.metrics.Accuracy())) == ["loss", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((X, Y, 1), DataError, r"^data: arrays are given as a tuple, \(x, y\)$"),
+        (((X, Y), Y), ConfigurationError, "^epochs: expected an integer .*, got a ndarray$"),
+        (((X, Y), "3"), ConfigurationError, "^epochs: expected an integer .*, got '3'$"),
+    ],
+)
+def test_data_that_are_no_tuple(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fit(classifier(open_backend()), *arguments)
+    if len(arguments) == 3:
+        with pytest.raises(error, match=message):
+            evaluate(classifier(open_backend()), *arguments[:2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"validation": 1.5}, ConfigurationError, r"^validation: .* in \(0, 1\), got 1.5"),
+        ({"validation": 0.0}, ConfigurationError, r"^validation: .* in \(0, 1\), got 0.0"),
+        ({"validation": 1}, DataError, "^validation data: expected a tuple of arrays"),
+        ({"validation": X}, DataError, "^validation data: arrays are given as a tuple"),
+        ({"validation": (X * np.inf, Y)}, DataError, "^validation x has .*inf at row 0, column 0"),
+        ({"validation": (X, Y[:2])}, DataError, "^validation x has .*, validation y has 2"),
+        ({"validation": (X[:0], Y[:0])}, DataError, "^validation x is empty: its shape"),
+        ({"callbacks": xpnn.EarlyStopping}, ConfigurationError, "^callbacks: expected a list"),
+        ({"callbacks": 3}, ConfigurationError, "^callbacks: expected a list of Callback, got 3"),
+        ({"metrics": 3}, ConfigurationError, "^metrics: expected a list of names or Metric, got 3"),
+    ],
+)
+def test_the_other_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fit(classifier(open_backend()), (X, Y), 1, **arguments)
+
+
+def test_data_without_rows_are_called_by_no_wrong_name():
+    with pytest.raises(DataError, match=r"^x is empty: its shape"):
+        evaluate(classifier(open_backend()), (X[:0], Y[:0]))

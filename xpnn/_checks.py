@@ -113,5 +113,11 @@ def checked_roles(owner: str, name: str, roles: Iterable[str]) -> tuple[str, ...
 
 def expect_kind(name: str, value: object, kind: type) -> None:
     """Raise unless a value is of a kind."""
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name}: expected a {kind.__name__}, got {value!r}")
+    if isinstance(value, kind):
+        return
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    got = repr(value)
+    if isinstance(value, type):
+        got = f"the class {value.__name__}"
+        got += f": give {value.__name__}(...)" if issubclass(value, kind) else ""
+    raise ConfigurationError(f"{name}: expected {article} {kind.__name__}, got {got}")

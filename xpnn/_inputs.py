@@ -34,7 +34,7 @@ class Inputs:
 
     def prepare_input(self, input: Any) -> Array:
         """Bring a batch to the network's back end and type, and check its shape."""
-        array = self.backend.asarray(self.check_input(input), dtype=self.input_dtype)
+        array = self.backend.asarray(self.check_input(input), self.input_dtype, "input")
         if array.ndim < 1:
             raise DataError("expected a batch of samples, got a single number")
         self.output_shape(tuple(array.shape))
@@ -53,14 +53,14 @@ class Inputs:
         if layer is None or not layer.takes_ids:
             return input
         if self.backend.name == "numpy" or not self.backend.owns(input):
-            input = self.backend.host_data(input)
+            input = self.backend.host_data(input, "input")
             layer.check_ids(input)
         return input
 
     def check_target(self, target: Any, output_shape: tuple[int, ...]) -> Any:
         """Check targets that are on the host against the shape of the output; cast them there."""
         if self.backend.name == "numpy" or not self.backend.owns(target):
-            target = self.loss.prepare(self.backend.host_data(target), output_shape)
+            target = self.loss.prepare(self.backend.host_data(target, "target"), output_shape)
         return target
 
     def prepare_target(self, target: Any, output_shape: tuple[int, ...]) -> Array:
@@ -69,7 +69,7 @@ class Inputs:
 
     def check_weight(self, sample_weight: Any) -> Any:
         """Check sample weights that are on the host."""
-        weight = self.backend.host_data(sample_weight)
+        weight = self.backend.host_data(sample_weight, "sample_weight")
         if weight.ndim != 1:
             raise ShapeError(f"sample_weight: expected shape (N,), got {weight.shape}")
         if not ((weight >= 0) & (weight < math.inf)).all():

@@ -136,7 +136,7 @@ class Backend:
         # What jax.jit traces has no device: it runs where the arguments are.
         return bool(place == self.device) or (place is None and self.name == "jax")
 
-    def asarray(self, value: Any, dtype: Any = None) -> Array:
+    def asarray(self, value: Any, dtype: Any = None, name: str = "") -> Array:
         """Bring host data here: the one door in.
 
         Parameters
@@ -147,6 +147,8 @@ class Backend:
         dtype : dtype, optional
             A type of this library. By default floating-point numbers become `float_dtype`,
             integers `index_dtype`, and booleans stay.
+        name : str
+            What errors call the data.
 
         Raises
         ------
@@ -159,14 +161,21 @@ class Backend:
             default = self._default_dtype(self._kind(value))
             dtype = dtype or default
             return value if value.dtype == dtype else self.xp.astype(value, dtype)
-        host = self.host_data(value)
+        host = self.host_data(value, name)
         dtype = dtype or self._default_dtype(host.dtype.kind)
         # Cast before the transfer: float64 data need not travel as float64.
         host = np.asarray(host, dtype=_numpy_dtype(dtype))
         return from_host(host, like=self._anchor, dtype=dtype)
 
-    def host_data(self, value: Any) -> np.ndarray[Any, Any]:
+    def host_data(self, value: Any, name: str = "") -> np.ndarray[Any, Any]:
         """Return host data as a NumPy array of real numbers, without a copy where possible.
+
+        Parameters
+        ----------
+        value : array_like
+            The data.
+        name : str
+            What errors call them.
 
         Raises
         ------
@@ -175,21 +184,30 @@ class Backend:
         DataError
             For complex numbers, text, objects, rows of unequal length and masked values.
         """
+        place = f"{name}: " if name else ""
         if array_api_compat.is_array_api_obj(value) and not isinstance(
             value, np.ndarray | np.generic
         ):
             raise BackendError(
-                f"expected NumPy data or an array of {self}, got an array of {backend_of(value)}"
+                f"{place}expected NumPy data or an array of {self}, "
+                f"got an array of {backend_of(value)}"
             )
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise DataError(f"expected rows of equal length: {error}") from error
+            raise DataError(f"{place}expected rows of equal length: {error}") from error
         if array.dtype.kind not in "fiub":
-            raise DataError(f"expected real numbers, got an array of dtype {array.dtype}")
+            text = array.dtype.kind in "SUO" and isinstance(next(array.flat, None), str | bytes)
+            hint = ": labels become numbers by numpy.unique(labels, return_inverse=True)"
+            raise DataError(
+                f"{place}expected real numbers, got an array of dtype {array.dtype}"
+                f"{hint if text else ''}"
+            )
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             # NumPy drops the mask and shows whatever lies beneath it.
-            raise DataError("expected numbers, got masked values: fill or remove them first")
+            raise DataError(
+                f"{place}expected numbers, got masked values: fill or remove them first"
+            )
         return array
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = None) -> Array:

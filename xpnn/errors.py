@@ -132,5 +132,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     choices = sorted(known)
     folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-    question = f"did you mean {folded[near[0]]!r}? " if near else ""
-    return f"unknown {kind} {name!r}: {question}Known: {', '.join(choices)}"
+    question = f": did you mean {folded[near[0]]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{question} Known: {', '.join(choices)}"

@@ -539,7 +539,13 @@ class Network(Inputs):
         batch_size : int
             For the memory of the activations.
         """
-        return summarize(self, tuple(map(operator.index, input_shape)), batch_size)
+        try:
+            shape = tuple(map(operator.index, input_shape))
+        except TypeError:
+            raise ConfigurationError(
+                f"input_shape: expected integers such as (784,), got {input_shape!r}"
+            ) from None
+        return summarize(self, shape, batch_size)
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return a copy of all parameters and buffers, on the host, named as in `summary`.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ._checks import expect_kind
 from ._standard import Array
 from .backend import Backend
+from .errors import ConfigurationError
 from .layers.layer import Layer, find_layers
 from .losses import Loss
 from .network import Network
@@ -68,6 +69,8 @@ class Sequential(Network):
             seed=seed,
             fuse=fuse,
         )
+        if isinstance(layers, Layer) or not isinstance(layers, Iterable):
+            raise ConfigurationError(f"layers: expected a list of layers, got {layers!r}")
         self.layers = list(layers)
         for index, layer in enumerate(self.layers):
             expect_kind(f"layers[{index}]", layer, Layer)

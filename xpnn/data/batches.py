@@ -246,12 +246,12 @@ def array_batches(
 
 
 def checked_arrays(
-    data: tuple[Any, ...], backend: Backend, *, finite: bool, name: str = "the training data"
+    data: tuple[Any, ...], backend: Backend, *, finite: bool, what: str = ""
 ) -> tuple[Any, ...]:
     """Check a tuple of arrays: samples, targets, and perhaps weights.
 
     Returns NumPy arrays, and arrays of the back end as they came. Nothing is copied. Targets wait
-    for the loss, which knows what they may be.
+    for the loss, which knows what they may be. Errors speak of ``what`` data.
 
     Raises
     ------
@@ -259,27 +259,29 @@ def checked_arrays(
         For unequal lengths, no rows, NaN or infinity (if ``finite``), or data that are no numbers.
     """
     if len(data) not in (2, 3):
-        raise DataError(f"{name}: expected (x, y) or (x, y, sample_weight), got {len(data)} items")
-    labels = ("x", "y", "sample_weight")[: len(data)]
+        raise DataError(
+            f"{what}data: expected (x, y) or (x, y, sample_weight), got {len(data)} items"
+        )
+    labels = [f"{what}{label}" for label in ("x", "y", "sample_weight")[: len(data)]]
     arrays = [
         # NumPy's own, too: it may be masked.
         value
         if backend.owns(value) and not isinstance(value, np.ndarray)
-        else as_host_array(backend.host_data(value), label)
+        else as_host_array(backend.host_data(value, label), label)
         for label, value in zip(labels, data, strict=True)
     ]
     lengths = [int(array.shape[0]) if array.ndim else 0 for array in arrays]
     for label, length in zip(labels, lengths, strict=True):
         if length != lengths[0]:
             raise DataError(
-                f"{name}: x has {lengths[0]} rows, {label} has {length}; expected as many"
+                f"{labels[0]} has {lengths[0]} rows, {label} has {length}; expected as many"
             )
     if lengths[0] == 0 or 0 in arrays[0].shape:
-        raise DataError(f"{name} is empty: x has shape {tuple(arrays[0].shape)}")
+        raise DataError(f"{labels[0]} is empty: its shape is {tuple(arrays[0].shape)}")
     if finite:
         for label, array in zip(labels, arrays, strict=True):
             _check_finite_anywhere(array, label, backend)
-        _check_range(arrays[0], backend)
+        _check_range(arrays[0], backend, labels[0])
     return tuple(arrays)
 
 
@@ -292,9 +294,9 @@ def _check_finite_anywhere(array: Array, name: str, backend: Backend) -> None:
         check_finite(backend.to_host(array), name)
 
 
-def _check_range(x: Array, backend: Backend) -> None:
+def _check_range(x: Array, backend: Backend, name: str) -> None:
     """Refuse samples that turn infinite when they are cast to the type of the network."""
-    name = f"x as {backend.dtype}"
+    name = f"{name} as {backend.dtype}"
     if not isinstance(x, np.ndarray):
         if x.dtype != backend.float_dtype:
             _check_finite_anywhere(backend.asarray(x, backend.float_dtype), name, backend)
@@ -325,5 +327,6 @@ def as_count(name: str, value: Any) -> int:
     except TypeError:
         count = 0
     if count < 1:
-        raise ConfigurationError(f"{name}: expected an integer of at least 1, got {value!r}")
+        got = f"a {type(value).__name__}" if hasattr(value, "shape") else repr(value)
+        raise ConfigurationError(f"{name}: expected an integer of at least 1, got {got}")
     return count

@@ -54,7 +54,8 @@ class Filters(Layer):
         gaps = checked_sizes(self.name, "dilation", dilation, self.axes, low=1)
         margin: Sizes | str = "same"
         if padding != "same":
-            margin = checked_sizes(self.name, "padding", padding, self.axes, low=0)
+            also = ", or 'same'"
+            margin = checked_sizes(self.name, "padding", padding, self.axes, low=0, also=also)
         elif max(steps) > 1:
             raise ConfigurationError(f"{self.name}: padding 'same' needs stride 1, got {stride!r}")
         self.kernel_size, self.stride, self.dilation = short(kernel), short(steps), short(gaps)

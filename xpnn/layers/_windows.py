@@ -24,8 +24,12 @@ Sizes = tuple[int, ...]
 _NAMES = {1: ("L",), 2: ("H", "W")}
 
 
-def checked_sizes(owner: str, name: str, value: object, axes: int, low: int) -> Sizes:
+def checked_sizes(
+    owner: str, name: str, value: object, axes: int, low: int, also: str = ""
+) -> Sizes:
     """Return one whole number, or one for each axis, as a tuple, each at least ``low``.
+
+    ``also`` says in the error what else the caller takes.
 
     Raises
     ------
@@ -45,7 +49,8 @@ def checked_sizes(owner: str, name: str, value: object, axes: int, low: int) -> 
     if len(numbers) != axes or min(numbers) < low:
         several = f" or {axes} of them" if axes > 1 else ""
         raise ConfigurationError(
-            f"{owner}: {name} must be a whole number of at least {low}{several}, got {value!r}"
+            f"{owner}: {name} must be a whole number of at least {low}{several}{also}, "
+            f"got {value!r}"
         )
     return numbers
 

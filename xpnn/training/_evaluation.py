@@ -11,9 +11,8 @@ from ..backend import to_host
 from ..data.batches import as_count
 from ..errors import DataError
 from ..metrics import Metric
-from ..metrics import get as get_metric
 from ..network import Network
-from ._data import make_batches
+from ._data import checked_metrics, expect_data, make_batches
 from ._loop import run_through
 
 __all__ = ["evaluate", "predict"]
@@ -24,7 +23,7 @@ def evaluate(
     data: Any,
     batch_size: int = 256,
     *,
-    metrics: Sequence[str | Metric] = (),
+    metrics: str | Metric | Sequence[str | Metric] = (),
     check_finite: bool = True,
     resident: bool | None = None,
 ) -> dict[str, float]:
@@ -38,7 +37,7 @@ def evaluate(
         As for `fit`.
     batch_size : int
         Rows computed at a time, >= 1; the result does not depend on it but for rounding.
-    metrics : sequence of str or Metric
+    metrics : str, Metric or sequence of them
         Such as "accuracy".
     check_finite : bool
         Look for NaN and infinity in the data first.
@@ -56,7 +55,8 @@ def evaluate(
     ConfigurationError, DataError, ShapeError, BackendError
         If the data cannot be used.
     """
-    chosen = [get_metric(metric) for metric in metrics]
+    expect_data(data)
+    chosen = checked_metrics(metrics)
     batch_size = as_count("batch_size", batch_size)
     batches = make_batches(network, data, batch_size, check_finite, resident)
     with network.backend.scope():
@@ -87,7 +87,7 @@ def predict(network: Network, x: Any, batch_size: int = 256) -> np.ndarray[Any, 
     """
     batch_size = as_count("batch_size", batch_size)
     if not network.backend.owns(x):
-        x = network.backend.host_data(x)
+        x = network.backend.host_data(x, "x")
     if x.ndim < 1:
         raise DataError("x: expected one row per sample, got a single number")
     rows = int(x.shape[0])

@@ -9,15 +9,22 @@ from typing import Any
 from ..augmentation import Augmenter
 from ..callbacks import Callback, Progress, Run
 from ..data.batches import as_count
-from ..errors import ConfigurationError
 from ..history import History
 from ..metrics import Metric
-from ..metrics import get as get_metric
 from ..network import Network
 from ..random import Stream
 from ._beginning import start
 from ._checkpoint import Checkpoint
-from ._data import checked_augmenters, make_batches, name_of, set_aside, try_augmentation
+from ._data import (
+    checked_augmenters,
+    checked_callbacks,
+    checked_metrics,
+    expect_data,
+    make_batches,
+    name_of,
+    set_aside,
+    try_augmentation,
+)
 from ._loop import Loop
 from ._signals import interruptible
 
@@ -31,8 +38,8 @@ def fit(
     batch_size: int = 32,
     *,
     validation: Any = None,
-    callbacks: Sequence[Callback] = (),
-    metrics: Sequence[str | Metric] = (),
+    callbacks: Callback | Sequence[Callback] = (),
+    metrics: str | Metric | Sequence[str | Metric] = (),
     augment: Augmenter | Sequence[Augmenter] = (),
     shuffle: bool = True,
     steps_per_epoch: int | None = None,
@@ -61,9 +68,9 @@ def fit(
     validation : tuple, iterable or float, optional
         Data that are only evaluated, after each epoch; or the fraction, in (0, 1), of the rows of
         ``data`` to set aside for it.
-    callbacks : sequence of Callback
+    callbacks : Callback or sequence of Callback
         Such as `EarlyStopping`.
-    metrics : sequence of str or Metric
+    metrics : str, Metric or sequence of them
         Such as "accuracy", also computed on the training batches as they pass.
     augment : callable or sequence of callable
         Random changes of the images that are trained with, such as `RandomFlip()`, applied in turn
@@ -131,15 +138,12 @@ def fit(
     >>> history["loss"][-1] < 0.01
     True
     """
+    expect_data(data)
     epochs = as_count("epochs", epochs)
     batch_size = as_count("batch_size", batch_size)
     if steps_per_epoch is not None:
         steps_per_epoch = as_count("steps_per_epoch", steps_per_epoch)
-    chosen = [get_metric(metric) for metric in metrics]
-    listeners = list(callbacks)
-    for index, callback in enumerate(listeners):
-        if not isinstance(callback, Callback):
-            raise ConfigurationError(f"callbacks[{index}]: expected a Callback, got {callback!r}")
+    chosen, listeners = checked_metrics(metrics), checked_callbacks(callbacks)
     augmenters = checked_augmenters(augment)
     made_of = {
         "epochs": epochs,
@@ -162,7 +166,9 @@ def fit(
             try_augmentation(network, data[0], augmenters)
         held_out = None
         if validation is not None:
-            held_out = make_batches(network, validation, batch_size, check_finite, resident)
+            held_out = make_batches(
+                network, validation, batch_size, check_finite, resident, what="validation "
+            )
         columns = ["loss", *(metric.name for metric in chosen)]
         if held_out is not None:
             columns += [f"val_{name}" for name in columns]
