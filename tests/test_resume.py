@@ -458,7 +458,8 @@ class Ready(xpnn.Callback):
             print("ready", flush=True)
         if run.network.steps >= 4:
             time.sleep(float(sys.argv[2]))
-xpnn.fit(classifier(), blobs(), 10**6, 8, checkpoint=sys.argv[1], callbacks=[Ready()])
+xpnn.fit(classifier(), blobs(), 10**6, 8, checkpoint=sys.argv[1], callbacks=[Ready()],
+         progress=False)
 """
 
 
