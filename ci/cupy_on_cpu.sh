@@ -44,6 +44,11 @@ host+=(text threads)
 host=("${host[@]/#/--ignore=tests/test_}")
 test_on_rig --ignore=tests/faults "${host[@]/%/.py}"
 
+say "any arguments, data at the edge of sense; files of one library read by another"
+test_on_rig --dist loadfile tests/faults/test_{bad_inputs,degenerate_data}.py
+XPNN_TEST_BACKENDS=numpy,array_api_strict,cupy \
+  test_on_rig -n 0 tests/faults/test_damaged_files.py -k written_by_one_library
+
 # Both run every thread of every kernel one by one, which takes its time.
 careful=(tests/test_{cuda_fusion,cuda_kernels,layers,losses,optimizers,streaming}.py)
 say "with guarded memory: no write out of bounds, nothing depends on fresh memory"

@@ -990,6 +990,9 @@ def test_bad_batches_are_refused_and_leave_no_trace(kind, backend):
         (1.0, ShapeError),
         (np.where(Y == 1, -1.0, 1.0), DataError),
         (["a"] * 24, DataError),
+        (np.full(24, 1e38), DataError),  # float32 holds each of them, but not their sum
+        (np.full(24, 1e-45), DataError),  # nor the reciprocal of this one
+        (np.full(24, 1e308), DataError),
     ],
 )
 def test_bad_weights_are_refused_and_leave_no_trace(weight, error, backend):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ._standard import Array
 from .backend import Backend
 from .errors import DataError, ShapeError
@@ -74,6 +76,15 @@ class Inputs:
             raise ShapeError(f"sample_weight: expected shape (N,), got {weight.shape}")
         if not ((weight >= 0) & (weight < math.inf)).all():
             raise DataError("sample_weight: expected finite numbers of at least 0")
+        # The losses divide by their sum; that of an empty or all-zero batch is 0.
+        limits = np.finfo(self.backend.dtype)
+        with np.errstate(over="ignore"):
+            total = weight.sum(dtype=np.float64)
+        if total > limits.max or 0 < total < limits.tiny:
+            raise DataError(
+                f"sample_weight: expected a sum of 0, or one from {limits.tiny:.2g} to "
+                f"{limits.max:.2g}, which {self.backend.dtype} can divide by, got {total:.2g}"
+            )
         return weight
 
     def prepare_weight(self, sample_weight: Any | None) -> Array | None:

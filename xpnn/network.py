@@ -278,7 +278,8 @@ class Network(Inputs):
         input, target : array_like
             One batch: NumPy data, or arrays of the network's back end. Cast to its types.
         sample_weight : array_like, optional
-            (N,), how much each sample counts, >= 0.
+            (N,), how much each sample counts, >= 0; with a sum that is 0, or one that the
+            network's type can divide by.
 
         Returns
         -------
