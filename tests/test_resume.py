@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import os
 import signal
 import subprocess
@@ -31,7 +32,9 @@ from xpnn import (
     ReduceOnPlateau,
     fit,
 )
+from xpnn.checkpoint import read_training, write_training
 from xpnn.training import Terminated
+from xpnn.training._rows import pack, unpack
 
 ROOT = Path(__file__).parents[1]
 X, Y = blobs(30)
@@ -612,3 +615,15 @@ def test_saving_takes_no_second_copy_of_the_parameters(tmp_path):
     fit(net, (x, y), 1, 4, checkpoint=tmp_path, callbacks=[Watch()])
     assert peaks[0] < 0.1 * size
     assert copy.deepcopy(files(tmp_path))[0].stat().st_size > 3 * size
+
+
+def test_a_long_history_is_kept(tmp_path):
+    """With columns that come and go, with counts, floats and what is neither."""
+    net = classifier()
+    rows = [{"epoch": k, "loss": k / 7, "val_loss": math.nan} for k in range(100_000)]
+    rows += [{"epoch": 100_000, "loss": 0.5, "lr": None}, {"epoch": 100_001, "loss": 1, "lr": 0.1}]
+    write_training(net, tmp_path / "file", {}, {"history": pack(rows)})
+    assert (tmp_path / "file").stat().st_size < 3_000_000
+    found = unpack(read_training(tmp_path / "file").state["history"])
+    assert repr(found) == repr(rows)
+    assert pack([]) == unpack([]) == []

@@ -8,6 +8,8 @@ import json
 import os
 import pickle
 import random
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -16,16 +18,18 @@ import pytest
 import safetensors
 import safetensors.numpy
 import tiny_training as training
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import xpnn
 from conftest import PRESENT
+from xpnn.checkpoint._cost import ALLOWANCE, cost
 from xpnn.errors import CheckpointError
 
+HERE = Path(__file__).parent
 FLIPS = 1000
 #: What checking a file takes besides: Python's own objects, and the header.
 SLACK = 300_000
-#: What a short header may become in memory that has nothing but lists in it.
-LISTS = 7_000_000
 
 
 def large():
@@ -140,8 +144,129 @@ def test_garbage(whole, refused, tried):
     for text in (b"[" * 3_000_000, b"[0," * 1_000_000, b'"a":{' * 500_000):
         cases.append(len(text).to_bytes(8, "little") + text)
     for content in cases:
-        refused(content, slack=LISTS)
+        refused(content, slack=ALLOWANCE)
     tried("garbage, and headers that are long, deep or dense", len(cases), "refused")
+
+
+#: Headers of about n bytes that become as much as possible in memory.
+HOSTILE = {
+    "digits": lambda n: "[" + "1," * (n // 2) + "1]",
+    "numbers": lambda n: "[" + "999," * (n // 4) + "1]",
+    "long numbers": lambda n: "[" + ",".join(["9" * 4000] * (n // 4000)) + "]",
+    "fractions": lambda n: "[" + ".1,".replace(".", "0.") * (n // 4) + "1]",
+    "texts": lambda n: "[" + ",".join(f'"{i:04x}"' for i in range(n // 7)) + "]",
+    "short texts": lambda n: "[" + '"ab",' * (n // 5) + "1]",
+    "empty lists": lambda n: "[" + "[]," * (n // 3) + "1]",
+    "lists of lists": lambda n: "[" + "[[1],[1]]," * (n // 10) + "1]",
+    "tables": lambda n: "[" + '{"a":1},' * (n // 8) + "1]",
+    "tables far apart": lambda n: "[" + ('{"a":1}' + " " * 30 + ",") * (n // 38) + "1]",
+    "keys": lambda n: "{" + ",".join(f'"{i:05x}":1' for i in range(n // 10)) + "}",
+    "metadata": lambda n: (
+        '{"__metadata__":{' + ",".join(f'"{i:05x}":"ab"' for i in range(n // 13)) + "}}"
+    ),
+    "a wide character": lambda n: '["\U0001f600' + "a" * n + '"]',
+    "an escaped wide character": lambda n: '["\\ud83d\\ude00' + "a" * n + '"]',
+    "escapes": lambda n: '["' + '\\"' * (n // 2) + '"]',
+    "no end": lambda n: '["' + '\\"' * (n // 2),
+    "a description of lists": lambda n: json.dumps(
+        {"__metadata__": {"format": "xpnn", "content": "[" + "[1]," * (n // 4) + "1]"}}
+    ),
+    "a description that is long": lambda n: json.dumps(
+        {"__metadata__": {"format": "xpnn", "content": "a" * n}}
+    ),
+}
+
+MEASURE = """
+import os, resource, sys
+import xpnn
+from xpnn.errors import CheckpointError
+
+def attempt(path):
+    try:
+        xpnn.load(path)
+    except CheckpointError:
+        return
+    raise AssertionError("it was read")
+
+attempt(sys.argv[1])  # so that everything is imported
+for path in sys.argv[2:]:
+    reading, writing = os.pipe()
+    child = os.fork()  # whose peak begins at what it has now
+    if child == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        attempt(path)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        os.write(writing, str(1024 * (after - before)).encode())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(os.read(reading, 100).decode())
+"""
+
+
+def as_header(text):
+    text = text.encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_headers_that_become_large_in_memory(kind, refused):
+    for length in (1_000, 100_000, 400_000, 700_000, 1_500_000):
+        refused(as_header(HOSTILE[kind](length)), ["load"], slack=ALLOWANCE)
+
+
+def test_memory_of_a_process_that_reads_large_headers(tmp_path, tried):
+    """As the system counts it, and not Python."""
+    size = 24_000_000
+    paths = [tmp_path / "small", *(tmp_path / kind for kind in HOSTILE)]
+    for path, make in zip(paths, [HOSTILE["numbers"], *HOSTILE.values()], strict=True):
+        path.write_bytes(as_header(make(1000 if path.name == "small" else size)))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, paths)],
+        env=os.environ | {"PYTHONPATH": str(HERE.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for path, peak in zip(paths[1:], map(int, done.stdout.split()), strict=True):
+        assert 0 < peak < 2 * path.stat().st_size + ALLOWANCE, path.name
+    tried("headers of 24 MB made to fill memory", len(HOSTILE), "refused, in twice their size")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=9), inner, max_size=30)
+    ),
+    max_leaves=100,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(json_values)
+def test_no_text_becomes_larger_than_expected(value):
+    text = json.dumps([value] * 3)
+    json.loads(text, object_pairs_hook=dict)
+    tracemalloc.start()
+    try:
+        kept = json.loads(text, object_pairs_hook=dict)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == 3
+    assert peak <= cost(text.encode(), 1 << 40) + 2000  # the function's own objects
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    """A long history and much else stay within what a reader allows."""
+    net, extra = large(), {"notes": [f"note {k}" for k in range(20_000)]}
+    xpnn.save(net, tmp_path / "a", class_names=[f"class {k} é" for k in range(50)], extra=extra)
+    assert xpnn.load(tmp_path / "a").extra == extra
+    before = (tmp_path / "a").read_bytes()
+    for extra in ({"lists": [[]] * 10**6}, {"text": "é" * 10**7}):
+        with pytest.raises(CheckpointError, match=r"cannot be written: .*extra"):
+            xpnn.save(net, tmp_path / "a", extra=extra)
+    assert (tmp_path / "a").read_bytes() == before
 
 
 def shapes(key, shape, offsets=None):

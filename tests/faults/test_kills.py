@@ -84,7 +84,7 @@ def test_a_training_that_is_killed_again_and_again(trainer, tmp_path, tried):
             found = training.tensors(training.last(folder))
             assert found.keys() == expected.keys()
             for key, value in expected.items():
-                if key != "training/position/seconds":
+                if not key.endswith("/seconds"):  # those differ
                     np.testing.assert_array_equal(found[key], value, err_msg=key)
             assert not [path for path in folder.iterdir() if path.name.startswith(".xpnn-")]
             finished += 1

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .._standard import Array, dtype_name
 from ..backend import to_host
 from ..errors import CheckpointError
+from ._cost import ALLOWANCE, cost
 from ._files import Bytes, write_file
 
 __all__ = ["Header", "Path", "Tensors", "read_header", "read_tensors", "write_tensors"]
@@ -33,9 +34,6 @@ _TYPES = {"F32": "float32", "F64": "float64"}
 _CODES = {name: code for code, name in _TYPES.items()}
 #: What the header of a file may take: more than that of a network of a hundred thousand layers.
 _LONGEST = 1 << 26
-#: Up to this length a header may have any number of lists and tables; beyond it, one in so many
-#: characters, since each takes more memory than a file has for it.
-_SHORT, _SPACED = 1 << 16, 20
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: dict[str, 
             "data_offsets": [start, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
-    if len(text) > _LONGEST or _is_dense(text):
-        raise CheckpointError(
-            f"{os.fspath(path)}: cannot be written: extra, history or callbacks hold too many or "
-            "too small lists and tables"
-        )
     text += b" " * (-len(text) % 8)
+    left = _budget(len(text), end)
+    for piece in (text, *(value.encode() for value in metadata.values())):
+        left -= cost(piece, left)
+    if len(text) > _LONGEST or left < 0:
+        raise CheckpointError(
+            f"{os.fspath(path)}: cannot be written: its header would take too much memory to read: "
+            "class_names, extra, the state of callbacks, or thousands of tensors with few numbers"
+        )
 
     def pieces() -> Iterator[Bytes]:
         yield len(text).to_bytes(8, "little") + text
@@ -126,20 +127,37 @@ def read_header(path: Path) -> Header:
             text = file.read(length)
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror or error}") from error
+    left = _budget(length, size - 8 - length)
     try:
-        found = _parse(text)
+        left -= cost(text, left)
+        if left < 0:
+            raise ValueError("it would fill memory")
+        characters = text.decode()
+        del text  # here and below: no more than two such texts at a time
+        found = _parse(characters)
+        del characters
         metadata = found.pop("__metadata__", {})
-        if not all(type(value) is str for value in metadata.values()):
-            raise ValueError("its metadata are no texts")
+        for value in metadata.values():
+            if type(value) is not str:
+                raise ValueError("its metadata are no texts")
+            left -= cost(value.encode(), left)
+            if left < 0:
+                raise ValueError("they would fill memory")
         return Header(metadata, _places(found, 8 + length, size))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError("not a safetensors file, or damaged") from error
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    """Parse a header. A key that comes twice is a mistake, and so is one made to fill memory."""
-    if _is_dense(text):
-        raise ValueError("more lists and tables than a header has")
+def _budget(header: int, numbers: int) -> int:
+    """Return how many bytes may be made of the texts of a file, besides its header and numbers.
+
+    With both it is twice the size of the file and the allowance.
+    """
+    return 8 + header + numbers + ALLOWANCE
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Parse a header. A key that comes twice is a mistake."""
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
@@ -151,10 +169,6 @@ def _parse(text: bytes) -> dict[str, Any]:
     if type(found) is not dict:
         raise ValueError("no table")
     return found
-
-
-def _is_dense(text: bytes) -> bool:
-    return len(text) > _SHORT and text.count(b"[") + text.count(b"{") > len(text) / _SPACED
 
 
 def _places(

@@ -18,6 +18,7 @@ from ._checkpoint import Checkpoint
 from ._differences import differences
 from ._folder import BEST, Folder, checkpoints, refuse_used
 from ._loop import Loop, Position
+from ._rows import pack, unpack
 
 __all__ = ["Writer", "check_same", "find", "restore"]
 
@@ -134,7 +135,7 @@ class Writer:
             "position": vars(position),
             "first": self.first,
             "best": best,
-            "history": run.history.rows,
+            "history": pack(run.history.rows),
             "best_epoch": run.history.best_epoch,
             "stop_reason": None if reason in _PASSING else reason,
             "callbacks": [
@@ -213,12 +214,12 @@ def restore(loop: Loop, stored: Stored) -> None:
     try:
         position = Position(**state["position"])
         states = _pair(state["callbacks"], loop.callbacks)
-        rows = [dict(row) for row in state["history"]]
+        rows = unpack(state["history"])
         reason, best_epoch = state["stop_reason"], state["best_epoch"]
         first_step = int(state["first"]["step"])
         if position.totals is not None and len(position.totals["metrics"]) != len(loop.metrics):
             position.totals = None  # other metrics, by force
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{os.fspath(stored.path)}: damaged: what it says of the training is incomplete"
         ) from error
