@@ -101,3 +101,38 @@ PENALTIES: dict[str, Callable[[], xpnn.Regularization | None]] = {
     "L1": lambda: xpnn.L1(1e-4, roles={"weight"}),
     "ElasticNet": lambda: xpnn.ElasticNet(1e-4, 1e-3, roles={"weight"}),
 }
+
+POOLS: dict[str, Callable[[], list[L.Layer]]] = {
+    "none": list,
+    "max 2": lambda: [L.MaxPool2d(2)],
+    "max 3 that overlaps": lambda: [L.MaxPool2d(3, 2, 1)],
+    "max with gaps": lambda: [L.MaxPool2d((1, 2), (2, 3))],
+    "mean 2": lambda: [L.AvgPool2d(2)],
+    "mean 3 with padding": lambda: [L.AvgPool2d(3, 2, 1)],
+    "mean 3 of pixels": lambda: [L.AvgPool2d(3, 2, 1, count_padding=False)],
+}
+
+
+@st.composite
+def convolutions(draw: Any) -> tuple[Any, ...]:
+    """Settings of a convolution, and a size of images that it can take."""
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    depth, multiple = draw(st.sampled_from([1, 2, 5])), draw(st.sampled_from([1, 3, 17]))
+    pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
+    kernel, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
+    same = draw(st.booleans())
+    stride = (1, 1) if same else draw(pairs(1, 4))
+    padding: Any = "same" if same else draw(pairs(0, 3))
+    margin = (0, 0) if same else padding
+    least = [
+        max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, margin, strict=True)
+    ]
+    size = tuple(n + draw(st.integers(0, 6)) for n in least)
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return (
+        groups * depth,
+        groups * multiple,
+        kernel,
+        {**settings, "bias": draw(st.booleans())},
+        size,
+    )

@@ -59,6 +59,7 @@ CHOICES: dict[str, list[dict[str, str]]] = {
     ],
     "cross_entropy": [{}],
     "embedding": [{"WIDTH": "1"}, {"WIDTH": "PACK"}],
+    "images": [{"WIDTH": width, "MEAN": mean} for width in ("1", "PACK") for mean in ("0", "1")],
     "philox": [{}],
     "update": [{"RULE": rule.upper()} for rule in cuda.optimizers.RULES],
     "elements": [

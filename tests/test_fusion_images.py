@@ -12,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 import xpnn
+from fusion_cases import POOLS, convolutions
 from test_fusion import ACTIVATIONS, assert_same_state, pair, steps_of
 from tolerances import assert_close
 from xpnn import layers as L
@@ -36,31 +37,6 @@ def images_through(make: Callable[[], list[L.Layer]], shape: Any, dtype: str) ->
         again, _ = network.train(x[:1], target[:1])
         found.append((network, output, loss, again, network.eval(x)))
     return found
-
-
-@st.composite
-def convolutions(draw: Any) -> tuple[Any, ...]:
-    """Settings of a convolution, and a size of images that it can take."""
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
-    depth, multiple = draw(st.sampled_from([1, 2, 5])), draw(st.sampled_from([1, 3, 17]))
-    pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
-    kernel, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
-    same = draw(st.booleans())
-    stride = (1, 1) if same else draw(pairs(1, 4))
-    padding: Any = "same" if same else draw(pairs(0, 3))
-    margin = (0, 0) if same else padding
-    least = [
-        max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, margin, strict=True)
-    ]
-    size = tuple(n + draw(st.integers(0, 6)) for n in least)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (
-        groups * depth,
-        groups * multiple,
-        kernel,
-        {**settings, "bias": draw(st.booleans())},
-        size,
-    )
 
 
 @each_dtype
@@ -118,17 +94,6 @@ def test_large_convolutions_and_threads(name, dtype):
     for actual, expected in zip(fused[1:], other[1:], strict=True):
         assert (actual == expected).all()
     assert (fused[0].parameters.grads.array == other[0].parameters.grads.array).all()
-
-
-POOLS: dict[str, Callable[[], list[L.Layer]]] = {
-    "none": list,
-    "max 2": lambda: [L.MaxPool2d(2)],
-    "max 3 that overlaps": lambda: [L.MaxPool2d(3, 2, 1)],
-    "max with gaps": lambda: [L.MaxPool2d((1, 2), (2, 3))],
-    "mean 2": lambda: [L.AvgPool2d(2)],
-    "mean 3 with padding": lambda: [L.AvgPool2d(3, 2, 1)],
-    "mean 3 of pixels": lambda: [L.AvgPool2d(3, 2, 1, count_padding=False)],
-}
 
 
 @each_dtype

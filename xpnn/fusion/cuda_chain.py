@@ -7,7 +7,7 @@ from typing import Any
 
 from .._standard import Array
 from ..kernels.cuda import Chain, Counters
-from ..layers import ELU, BatchNorm, Dropout, LayerNorm, LeakyReLU, Linear
+from ..layers import ELU, BatchNorm, BatchNorm2d, Dropout, LayerNorm, LeakyReLU, Linear
 from ..layers.layer import Layer
 from ..random import drop_threshold, keep_scale
 from .steps import PlanStep
@@ -43,8 +43,8 @@ class CudaChainStep(PlanStep):
     ) -> None:
         super().__init__(layers, remark)
         kinds: dict[type, Any] = {type(layer): layer for layer in layers}
-        self._linear: Linear | None = kinds.pop(Linear, None)
-        self._batchnorm: BatchNorm | None = kinds.pop(BatchNorm, None)
+        self._product = self._pop_product(kinds)
+        self._batchnorm: Any = kinds.pop(BatchNorm, None) or kinds.pop(BatchNorm2d, None)
         self._layernorm: LayerNorm | None = kinds.pop(LayerNorm, None)
         self._dropout: Dropout | None = kinds.pop(Dropout, None)
         self._activation: Any = next(iter(kinds.values()), None)
@@ -83,7 +83,7 @@ class CudaChainStep(PlanStep):
             output = cupy.empty_like(x)
             chain.forward(output, stream, threshold)
         self._kept = inputs, chain, input.shape
-        return output.reshape(shape)
+        return self._leave(output, shape, training=True)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -91,10 +91,10 @@ class CudaChainStep(PlanStep):
 
         inputs, chain, shape = self._kept
         self._kept = None
-        linear, norm = self._linear, self._norm
-        dout = _as_rows(dout, chain.x.shape[1], self._dtype)
-        dbias = linear.grads["b"] if linear is not None and linear.bias else None
-        wants_dx = linear is not None or self.wants_gradient
+        product, norm = self._product, self._norm
+        dout = self._enter_back(dout, chain)
+        dbias = product.grads["b"] if product is not None and product.bias else None
+        wants_dx = product is not None or self.wants_gradient
         dx = None
         if self._batchnorm is not None:
             dbeta, dgamma = norm.grads["beta"], norm.grads["gamma"]
@@ -117,13 +117,7 @@ class CudaChainStep(PlanStep):
                 chain.column_sums(dout, written, dbias, None, None, self._counters)
             elif written is not None:
                 chain.backward(dout, written)
-        if linear is None:
-            return None if dx is None else dx.reshape(shape)
-        assert dx is not None
-        inputs.T.dot(dx, out=linear.grads["W"])
-        if not self.wants_gradient:
-            return None
-        return dx.dot(linear.params["W"].T).reshape(shape)
+        return self._leave_back(inputs, dx, shape)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
@@ -147,20 +141,45 @@ class CudaChainStep(PlanStep):
         if not self._is_trivial(chain):
             output = cupy.empty_like(x)
             chain.forward(output)
-        return output.reshape(shape)
+        return self._leave(output, shape, training=False)
 
-    # ---------------------------------------------------------------- details
+    # ---------------------------------------------------------------- around the kernels
 
-    def _enter(self, input: Array) -> tuple[Array, Array, Array | None, tuple[int, ...]]:
-        """Return the input as rows, what the kernels begin with, the bias, and the final shape."""
+    def _pop_product(self, kinds: dict[type, Any]) -> Any:
+        """Take the layer that multiplies out of the layers; None if there is none."""
+        return kinds.pop(Linear, None)
+
+    def _enter(self, input: Array) -> tuple[Any, Array, Array | None, tuple[int, ...]]:
+        """Return what `_leave_back` needs, the rows that the kernels begin with, bias and shape."""
         shape = input.shape
         for layer in self.layers:
             shape = layer.output_shape(shape)
-        linear = self._linear
+        linear = self._product
         inputs = _as_rows(input, input.shape[-1] if input.ndim else 1, self._dtype)
         if linear is None:
             return inputs, inputs, None, shape
         return inputs, inputs.dot(linear.params["W"]), linear.params.get("b"), shape
+
+    def _leave(self, output: Array, shape: tuple[int, ...], training: bool) -> Array:
+        """Make the output of the step of what the kernels end with."""
+        return output.reshape(shape)
+
+    def _enter_back(self, dout: Array, chain: Chain) -> Array:
+        """Return the gradient of the output as rows."""
+        return _as_rows(dout, chain.x.shape[1], self._dtype)
+
+    def _leave_back(self, inputs: Any, dx: Array | None, shape: tuple[int, ...]) -> Array | None:
+        """Write the gradient of the matrix; return that of the input if it is wanted."""
+        linear = self._product
+        if linear is None:
+            return None if dx is None else dx.reshape(shape)
+        assert dx is not None
+        inputs.T.dot(dx, out=linear.grads["W"])
+        if not self.wants_gradient:
+            return None
+        return dx.dot(linear.params["W"].T).reshape(shape)
+
+    # ---------------------------------------------------------------- details
 
     def _chain(self, x: Array, bias: Array | None, norm: str) -> Chain:
         activation, setting, epsilon = self._activation, 0.0, 0.0

@@ -71,6 +71,12 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
     {MaxPool2d, AvgPool2d},
 )
 
+#: With what a chain of images begins on NumPy (True) and on CuPy.
+_FIRST_OF_IMAGES: dict[bool, set[type[Layer]]] = {
+    True: {Conv2d},
+    False: {Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d},
+}
+
 #: Built-in layers that make no matrix product. Only without products of layers may the pool of
 #: threads work on a plan.
 _WITHOUT_PRODUCTS: set[type[Layer]] = {
@@ -163,13 +169,13 @@ def make_steps(
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
-        of_images = numba and type(layers[start]) is Conv2d
+        of_images = type(layers[start]) in _FIRST_OF_IMAGES[numba]
         places = _IMAGE_PLACES if of_images else _PLACES
-        length = _chain_length(layers[start:], places) if lack is None else 0
+        length = _chain_length(layers[start:], places, numba) if lack is None else 0
         run = tuple(layers[start : start + max(length, 1)])
         first = run[0]
         if length and counters is not None:
-            steps.append(_cuda_chain(run, dtype, counters))
+            steps.append(_cuda_chain(run, dtype, counters, of_images))
         elif length and type(first) is Conv2d:
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
@@ -191,14 +197,24 @@ def make_steps(
     return steps
 
 
-def _chain_length(layers: Sequence[Layer], places: tuple[set[type[Layer]], ...]) -> int:
+def _chain_length(
+    layers: Sequence[Layer], places: tuple[set[type[Layer]], ...], numba: bool
+) -> int:
     """Count the layers at the beginning that fit into one chain."""
     length = 0
     for place in places:
         if length < len(layers):
             layer = layers[length]
-            length += type(layer) in place and is_built_in(layer)
+            fits = type(layer) in place and is_built_in(layer)
+            length += fits and (numba or _has_cuda_kernel(layer))
     return length
+
+
+def _has_cuda_kernel(layer: Layer) -> bool:
+    """Tell whether the CUDA kernels can do what a layer of a chain is set to."""
+    if isinstance(layer, Conv2d):
+        return layer.groups == 1
+    return not isinstance(layer, MaxPool2d) or layer._window.taps < 255  # a byte says which
 
 
 def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
@@ -217,11 +233,15 @@ def _images(run: tuple[Any, ...], dtype: str, scratch: Scratch) -> Step:
     return ConvolutionStep(run, _activation(run), dtype, scratch, remark)
 
 
-def _cuda_chain(run: tuple[Layer, ...], dtype: str, counters: Counters) -> PlanStep:
+def _cuda_chain(
+    run: tuple[Layer, ...], dtype: str, counters: Counters, of_images: bool
+) -> PlanStep:
     from .cuda_chain import CudaChainStep
+    from .cuda_convolution import CudaConvolutionStep
 
     remark = f"fused by CUDA kernels: {_names(run)}"
-    return CudaChainStep(run, _activation(run), dtype, counters, remark)
+    kind = CudaConvolutionStep if of_images else CudaChainStep
+    return kind(run, _activation(run), dtype, counters, remark)
 
 
 def _residual(

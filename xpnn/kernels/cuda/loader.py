@@ -28,8 +28,8 @@ def names() -> list[str]:
 
     Examples
     --------
-    >>> names()
-    ['cells', 'columns', 'cross_entropy', 'elements', 'embedding', 'philox', 'rows', 'update']
+    >>> " ".join(names())
+    'cells columns cross_entropy elements embedding images philox rows update'
     """
     return sorted(file.removesuffix(".cu") for file in os.listdir(_FOLDER) if file.endswith(".cu"))
 
