@@ -522,6 +522,7 @@ BAD_OPTIONS = [
     (["train", "--backend", "nunpy"], "unknown back end 'nunpy': did you mean 'numpy'?"),
     (["train", "--device", "gpu"], "back end 'numpy' has no device 'gpu'"),
     (["train", "--config", "missing.toml"], "missing.toml: No such file"),
+    (["train", "digits"], "digits: No such file or directory: for data, give --data digits"),
     (["evaluate"], "the following arguments are required: RUN"),
     (["evaluate", "missing"], "missing: cannot be read: No such file"),
     (["evaluate", "x", "--part", "half"], "argument --part: invalid choice: 'half'"),
@@ -589,6 +590,40 @@ def test_bad_files(text, message, capsys):
 def test_file_that_is_no_text(capsys):
     Path("file.toml").write_bytes(b"\xff\xfe")
     assert fails(capsys, "train", "file.toml").startswith("file.toml: ")
+
+
+@pytest.mark.parametrize("name", ["data.npz", "data.csv"])
+def test_data_in_the_place_of_a_configuration(name, capsys):
+    Path(name).write_bytes(b"\xff,a\n")
+    message = fails(capsys, "train", name)
+    assert message == f"{name}: no configuration: for data, give --data {name}"
+
+
+def test_out_that_is_a_file(capsys):
+    Path("out").write_text("")
+    assert fails(capsys, "train", "--out", "out") == "out: is a file: choose a folder"
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("[]", "the network gives 3 scores, the data have 2 classes"),
+        ("[{ type = 'Linear', input_dim = 3, output_dim = 7 }]", "the network gives 7 scores, "),
+        ("[{ type = 'Linear', input_dim = 4, output_dim = 2 }]", "layer 0 (Linear): expected "),
+    ],
+)
+def test_layers_that_do_not_fit_the_classes(layers, message, capsys):
+    np.savez("data.npz", x=np.eye(3)[[0, 1, 2] * 8], y=[0, 1, 1] * 8)
+    Path("model.toml").write_text(f"[data]\nname = 'data.npz'\n[model]\nlayers = {layers}\n")
+    assert fails(capsys, "train", "model.toml").startswith(f"model.toml: model.layers: {message}")
+    assert sorted(os.listdir()) == ["data.npz", "model.toml"]
+
+
+def test_data_of_one_class(capsys):
+    np.savez("data.npz", x=np.eye(3)[[0, 1, 2] * 8], y=["cat"] * 24)
+    assert fails(capsys, "train", "--data", "data.npz") == (
+        "data has one class only, 'cat': there is nothing to learn"
+    )
 
 
 def test_options_that_mean_nothing_for_a_whole_model(capsys):

@@ -260,7 +260,7 @@ class TestIdxSets:
     def test_nowhere(self, idx_set, tmp_path):
         message = (
             f"mnist is in none of: {tmp_path / 'cache' / 'mnist'}. Put there: "
-            f"{', '.join(_images.IDX_FILES)} (plain or .gz). to download it, pip install pooch"
+            f"{', '.join(_images.IDX_FILES)} (plain or .gz); to download it, pip install pooch"
         )
         with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
             load("mnist")
@@ -410,9 +410,7 @@ class TestCifar10:
         assert (tmp_path / "cache" / "cifar-10" / _cifar.ARCHIVE).read_bytes() == archive
 
     def test_nowhere(self):
-        with pytest.raises(
-            DataError, match=r"cifar-10 is in none of: .*never read\)\. to download"
-        ):
+        with pytest.raises(DataError, match=r"cifar-10 is in none of: .*never read\); to download"):
             load("cifar-10")
 
 
@@ -521,6 +519,7 @@ class TestOwnFiles:
             (np.array(["a"] * 4), np.zeros(4, dtype=int), "x has dtype <U1"),
             (np.eye(4), np.array([b"a"] * 4), "y has dtype |S1"),
             (np.eye(4), np.array([0.5, np.nan, 1, 1]), "y has nan at row 1"),
+            (np.diag([1.0, 2.0, np.inf]), np.arange(3), "x has inf at row 2, column 2"),
             (np.eye(4), np.array(["a", "b", "c", "d"]), "4 different texts in 4 rows"),
             (np.eye(4), np.arange(8).reshape(4, 2), "neither labels (N,) nor one-hot"),
             (np.zeros((0, 2)), np.zeros(0), "x is empty"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..data import names
 from ..errors import ConfigurationError, unknown
+from ._inputs import SUFFIXES
 from ._kinds import Kind
 from ._models import MODELS, SHORT, Model
 from ._runs import CONFIGURATION
@@ -47,8 +48,12 @@ def read_configuration(path: str) -> Configuration:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror or error}") from error
+        hint = f": for data, give --data {path}" if path in names() else ""
+        raise ConfigurationError(f"{file}: {error.strerror or error}{hint}") from error
     except ValueError as error:  # no UTF-8, no TOML
+        if file.suffix.lower() in SUFFIXES:
+            hint = f"for data, give --data {path}"
+            raise ConfigurationError(f"{file}: no configuration: {hint}") from error
         raise ConfigurationError(f"{file}: {error}") from error
     configuration: Configuration = {section: {} for section in SECTIONS}
     for section, table in found.items():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset, Standardization, load, split
+from ..errors import DataError
 
 _Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -43,6 +44,9 @@ def load_data(data: dict[str, Any]) -> Dataset:
 def prepare(data: dict[str, Any], dtype: str) -> Prepared:
     """Load, split and standardize the data of the section [data] of a configuration."""
     dataset = load_data(data)
+    if dataset.class_names is not None and len(dataset.class_names) == 1:
+        name = dataset.class_names[0]
+        raise DataError(f"{dataset.name} has one class only, {name!r}: there is nothing to learn")
     x, y = dataset.x_train, dataset.y_train
     validation = None
     if data["validation"]:

@@ -10,6 +10,8 @@ from ..augmentation import Augmentation
 from ..backend import Backend
 from ..data import Dataset
 from ..description import build, make
+from ..errors import ConfigurationError, XpnnError
+from ..losses import SoftmaxCrossEntropy
 from ..sequential import Sequential
 from ._models import make_layers
 
@@ -61,7 +63,23 @@ def make_network(model: dict[str, Any], dataset: Dataset, backend: Backend) -> S
     layers = model.get("layers")
     if layers is None:
         layers = make_layers(model, dataset.x_train.shape[1:], _outputs(dataset, loss))
-    return build({"layers": layers, "loss": loss} | kept, backend=backend)
+    network = build({"layers": layers, "loss": loss} | kept, backend=backend)
+    if "layers" in model:
+        try:
+            _check_output(network, dataset)
+        except XpnnError as error:
+            raise ConfigurationError(f"model.layers: {error}") from error
+    return network
+
+
+def _check_output(network: Sequential, dataset: Dataset) -> None:
+    """Raise an error if layers do not fit to the samples, or to the number of classes."""
+    shape = network.eval(dataset.x_train[:1]).shape
+    scores, classes = shape[-1], dataset.class_count
+    if isinstance(network.loss, SoftmaxCrossEntropy) and scores not in (1, classes):
+        raise ConfigurationError(
+            f"the network gives {scores} scores, the data have {classes} classes"
+        )
 
 
 def _loss(dataset: Dataset) -> str:

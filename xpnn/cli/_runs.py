@@ -133,7 +133,9 @@ class RunFolder(Callback):
 
 
 def refuse_used(folder: Path) -> None:
-    """Raise ConfigurationError if a folder has a run in it."""
+    """Raise ConfigurationError if a folder has a run in it, or is none."""
+    if folder.is_file():
+        raise ConfigurationError(f"{folder}: is a file: choose a folder")
     for name in (CONFIGURATION, METRICS, MODEL, RESULTS):
         if (folder / name).exists():
             raise _used(folder)

@@ -219,7 +219,7 @@ def _not_found(
     name: str, data_dir: Path | None, system: tuple[str, ...], wanted: str, error: DataError
 ) -> DataError:
     places = ", ".join(str(folder) for folder in _folders(name, data_dir, system))
-    return DataError(f"{name} is in none of: {places}. Put there: {wanted}. {error}")
+    return DataError(f"{name} is in none of: {places}. Put there: {wanted}; {error}")
 
 
 def _read_known(path: Path, digest: str) -> NDArray[Any]:

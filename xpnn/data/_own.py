@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, DataError
 from . import _numpy_files
 from ._images import find_idx_files, load_idx_folder
 from ._targets import encode_target
-from .checks import check_pair
+from .checks import check_finite, check_pair
 from .dataset import Dataset
 from .splitting import split
 from .tables import read_csv
@@ -56,7 +56,9 @@ def load_own(
         arrays = {"x": _numpy_files.read_npy(x_path), "y": _numpy_files.read_npy(y_path)}
     else:
         if target is None:
-            raise ConfigurationError(f"{text}: say which column is the target: target=...")
+            raise ConfigurationError(
+                f"{text}: say which column is the target: target='NAME', or --target NAME"
+            )
         x, y, feature_names = read_csv(path, target, task, header)
         arrays = {"x": x, "y": y}
     return _dataset(text, name, arrays, feature_names, test_fraction, seed, task)
@@ -79,6 +81,7 @@ def _dataset(
         # Text is allowed as labels, and only as that.
         rows = np.arange(len(y)) if y.ndim and y.dtype.kind == "U" else y
         check_pair(x, rows, f"{text}: {x_name}", f"{text}: {y_name}")
+        check_finite(x, f"{text}: {x_name}")  # before rows change their places
     if not whole:
         kinds = {arrays[y_name].dtype.kind == "U" for _, y_name in pairs}
         shapes = {arrays[y_name].shape[1:] for _, y_name in pairs}
