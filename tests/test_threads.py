@@ -121,6 +121,7 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
     """Every kernel that is cut into parts, and fresh arguments."""
     m = arrays(dtype, 37, 83)
     x, a, b, c, d, e, f = (m[name] for name in "xabcdef")
+    sums = np.empty((2 * activations.blocks(37), 83), dtype)
     drawn = np.random.default_rng(2).integers(0, 1 << 16, x.shape, np.uint16)
     common = (x, a, b, c, drawn, 1 << 15, 2.0, 0.3, m["output"])
     ends = np.asarray([1000, 1000, 3050])
@@ -131,7 +132,7 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
     for name, kernel in activations.FORWARD_WITH_SLOPE.items():
         found[f"slope {name}"] = (kernel, *common, m["told"])
     for name, kernel in activations.BACKWARD.items():
-        found[f"backward {name}"] = (kernel, m["dout"], m["told"], 2.0, x, a, m["dx"], b, c)
+        found[f"backward {name}"] = (kernel, m["dout"], m["told"], 2.0, x, a, m["dx"], b, c, sums)
     return found | {
         "statistics": (batchnorm.statistics, x, a, b, 1e-5, 0.9, c, d, e, f, np.copy(a)),
         "batchnorm": (batchnorm.finish, x, a, b, c, d, e, m["dx"]),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import ROLES
-from ._standard import Array, is_immutable
+from ._standard import Array, is_immutable, vector_of_zeros
 from .backend import Backend
 from .errors import ConfigurationError, ShapeError, XpnnError, unknown
 from .layers.layer import Layer
@@ -173,7 +173,7 @@ class FlatVector:
         self.parts = parts
         # Weak, so that a network that nobody has any longer is gone at once, with its memory.
         self._shown: list[weakref.ref[Parts]] = []
-        self._array = backend.zeros(parts[-1].stop if parts else 0)
+        self._array = vector_of_zeros(parts[-1].stop if parts else 0, like=backend.zeros(0))
         self.immutable = is_immutable(self._array)
         self.stale = False  # entries were assigned that the vector has not seen (immutable only)
         self.outdated = False  # a dictionary has got a new name, or has lost one

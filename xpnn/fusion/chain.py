@@ -12,6 +12,7 @@ from ..kernels.numba import activations, batchnorm, lanes, layernorm
 from ..layers import ELU, BatchNorm, Dropout, LayerNorm, LeakyReLU, Linear
 from ..layers.layer import Layer
 from ..random import drop_threshold, keep_scale
+from .memory import empty
 from .products import multiply
 from .steps import Scratch, Step, as_rows
 
@@ -98,7 +99,9 @@ class ChainStep(Step):
             x, scale = normalized, self._layernorm.params["gamma"]
             shift = self._layernorm.params["beta"]
         drawn, threshold, keep = self._draw(rows, width)
-        output = self._buffer("output", rows, width) if self.keeps_output else np.empty_like(x)
+        output = (
+            self._buffer("output", rows, width) if self.keeps_output else empty(x.shape, x.dtype)
+        )
         told = output
         common = (x, centre, scale, shift, drawn, threshold, keep, self._setting(), output)
         if self._has_slope:
@@ -128,7 +131,8 @@ class ChainStep(Step):
         derivative = "slope" if self._has_slope else self._kind
         backward = activations.BACKWARD[derivative, norm is not None]
         douts = as_rows(dout, width, self._dtype)
-        self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale)
+        sums = self._scratch.sums.matrix(2 * activations.blocks(rows), width)
+        self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale, sums)
         if self._batchnorm is not None:
             inverse = self._vectors["inverse"]
             self._launch(batchnorm.finish, x.size, x, centre, inverse, scale, dshift, dscale, dx)
@@ -171,12 +175,12 @@ class ChainStep(Step):
             scale = np.divide(norm.params["gamma"], scale, out=scale)
             shift = norm.params["beta"]
         elif self._layernorm is not None:
-            normalized, inverse = np.empty_like(x), np.empty(rows, self._dtype)
+            normalized, inverse = empty(x.shape, x.dtype), empty((rows,), x.dtype)
             epsilon = self._layernorm.epsilon
             self._launch(layernorm.normalize, x.size, x, shift, epsilon, normalized, inverse)
             x, scale = normalized, self._layernorm.params["gamma"]
             shift = self._layernorm.params["beta"]
-        output = np.empty_like(x)
+        output = empty(x.shape, x.dtype)
         forward = activations.FORWARD[self._test_kind]
         common = (x, centre, scale, shift, no_lanes, 0, 1.0, self._setting(), output)
         self._launch(forward, x.size, *common)
@@ -226,5 +230,5 @@ class ChainStep(Step):
         """Return a vector of the step's own, with whatever is there."""
         found = self._vectors.get(name)
         if found is None or found.size != size:
-            found = self._vectors[name] = np.empty(size, self._dtype)
+            found = self._vectors[name] = empty((size,), self._dtype)
         return found

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._standard import Array
 from ..losses import Loss, SoftmaxCrossEntropy
+from .memory import empty
 from .steps import as_rows
 from .threads import team
 
@@ -63,7 +64,7 @@ class FusedLoss:
         if not (target.flags.c_contiguous and target.flags.aligned):
             target = np.array(target)
         logits = as_rows(output, output.shape[-1], self._dtype)
-        gradient = np.empty(logits.shape, self._dtype)
+        gradient = empty(logits.shape, self._dtype)
         if self._losses.size < target.size:
             self._losses = np.empty(target.size)
         losses = self._losses[: target.size]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
+from .memory import empty
 from .threads import Team, team
 
 __all__ = ["multiply"]
@@ -46,7 +47,7 @@ def multiply(
         left, right = a.T if transpose_a else a, b.T if transpose_b else b
         return np.matmul(left, right, out=output)
     if output is None:
-        output = np.empty((rows, columns), a.dtype)
+        output = empty((rows, columns), a.dtype)
     dtype = "float32" if a.itemsize == 4 else "float64"
     _choose(dtype)(here, dtype, a, transpose_a, b, transpose_b, output)
     return output
@@ -82,7 +83,7 @@ class _Panels(threading.local):
         by_rows = panels < 2 * here.size and tiles.size > 2 * panels
         parts = min(here.size, tiles.size // 2 if by_rows else panels)
         if len(self._scratch) < parts:
-            self._scratch = np.empty((parts, self._room), dtype)
+            self._scratch = empty((parts, self._room), dtype)
         kernel = self._kernel[dtype, here.parallel and parts > 1]
         address, width, zeros = self._panel.address, self._width, self._zeros
         kernel(address, width, a, ta, b, tb, output, tiles, zeros, self._scratch, by_rows, parts)

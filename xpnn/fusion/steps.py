@@ -15,6 +15,7 @@ import numpy as np
 from .._standard import Array
 from ..layers import Linear
 from ..layers.layer import Layer
+from .memory import empty
 from .products import multiply
 from .threads import team
 
@@ -34,7 +35,7 @@ class Buffer:
         if found is None:
             size = rows * columns
             if self._memory.size < size:
-                self._memory = np.empty(size, self._memory.dtype)
+                self._memory = empty((size,), self._memory.dtype)
                 self._shown.clear()
             elif len(self._shown) > 16:
                 self._shown.clear()
@@ -49,6 +50,7 @@ class Scratch:
         # Gradients on their way from step to step: one is read while the other is written.
         self.gradients = Buffer(dtype), Buffer(dtype)
         self.inner = Buffer(dtype)  # gradients inside a step
+        self.sums = Buffer(dtype)  # of blocks of rows
         self.words = Buffer(np.uint64)  # random bits
         self.images = Buffer(dtype)  # gradients inside a convolution, with margins
         self.packed = Buffer(dtype)  # filters in another order
@@ -59,8 +61,9 @@ class Scratch:
         """Return zeros (width,), ones (width,), and lanes (1, width) that drop nothing."""
         zeros, ones, lanes = self._constants
         if zeros.size < width:
-            zeros, ones = np.zeros(width, zeros.dtype), np.ones(width, zeros.dtype)
-            lanes = np.zeros((1, width), np.uint16)
+            zeros, ones = empty((width,), zeros.dtype), empty((width,), zeros.dtype)
+            lanes = empty((1, width), np.uint16)
+            zeros[:], ones[:], lanes[:] = 0.0, 1.0, 0
             self._constants = zeros, ones, lanes  # at once: another thread may be reading
         return zeros[:width], ones[:width], lanes[:, :width]
 
@@ -176,11 +179,17 @@ class Step(PlanStep):
             self._buffers[name] = Buffer(self._dtype)
         return self._buffers[name].matrix(rows, columns)
 
+    def _result(self, rows: int, columns: int) -> Array:
+        """Return where the output goes."""
+        if self.keeps_output:
+            return self._buffer("output", rows, columns)
+        return empty((rows, columns), self._dtype)
+
     def _gradient(self, rows: int, columns: int) -> Array:
         """Return where the gradient by the input goes."""
         if self.keeps_gradient:
             return self._scratch.gradients[self.slot].matrix(rows, columns)
-        return np.empty((rows, columns), self._dtype)
+        return empty((rows, columns), self._dtype)
 
 
 class LinearStep(Step):
@@ -196,10 +205,8 @@ class LinearStep(Step):
         layer = self._layer
         shape = self._checked(input.shape)
         rows = self._rows = as_rows(input, layer.input_dim, self._dtype)
-        output = None
-        if self.keeps_output:
-            output = self._buffer("output", rows.shape[0], layer.output_dim)
-        output = multiply(rows, layer.params["W"], output)
+        output = self._result(rows.shape[0], layer.output_dim)
+        multiply(rows, layer.params["W"], output)
         if layer.bias:
             output += layer.params["b"]
         return output.reshape(shape)

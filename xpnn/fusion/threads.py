@@ -17,11 +17,11 @@ same parts by itself, as does a process that was forked when the pool had alread
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -89,26 +89,42 @@ def team() -> Team:
     return _LOCAL.team
 
 
-@contextlib.contextmanager
-def working(together: bool) -> Iterator[None]:
-    """Hold OpenBLAS at one thread and let the pool work, if it is wanted and can be had."""
-    addresses = _addresses() if together and _LOCAL.team is _ALONE else {}
-    if not addresses:
-        yield
-        return
-    size = _hold()
-    parallel = size > 1 and not _forked and _POOL.acquire(blocking=False)
-    try:
-        with _sized(size) if parallel else contextlib.nullcontext():
-            _LOCAL.team = Team(size, parallel, addresses)
-            yield
-    finally:
+class working:
+    """Hold OpenBLAS at one thread and let the pool work, if it is wanted and can be had.
+
+    A class, as a generator for each of several contexts would take as long as a small kernel.
+    """
+
+    def __init__(self, together: bool) -> None:
+        self._together = together
+        self._addresses: dict[str, int] = {}
+        self._parallel = False
+        self._before = 0  # threads of the pool, if they have to be put back
+
+    def __enter__(self) -> None:
+        """Begin, unless it has begun further out."""
+        self._addresses = _addresses() if self._together and _LOCAL.team is _ALONE else {}
+        if not self._addresses:
+            return
+        size = _hold()
+        self._parallel = size > 1 and not _forked and _POOL.acquire(blocking=False)
+        if self._parallel:
+            self._before = _resize(size)
+        _LOCAL.team = Team(size, self._parallel, self._addresses)
+
+    def __exit__(self, *error: object) -> None:
+        """Put everything back."""
+        if not self._addresses:
+            return
         _LOCAL.team = _ALONE
-        if parallel:
+        if self._parallel:
+            if self._before:
+                _pool().put(self._before)
             _POOL.release()
         _release()
 
 
+@cache
 def _addresses() -> dict[str, int]:
     found = {dtype: gemm_address(dtype) for dtype in ("float32", "float64")}
     known = {dtype: address for dtype, address in found.items() if address is not None}
@@ -139,23 +155,31 @@ def _release() -> None:
             found.put(_set)
 
 
-@contextlib.contextmanager
-def _sized(size: int) -> Iterator[None]:
-    """Let no more threads of the pool wake up than there are parts."""
-    global _awake
+class _Pool(NamedTuple):
+    """Numba's functions for the threads that one of Python's may wake, and their number."""
+
+    get: Callable[[], int]
+    put: Callable[[int], None]
+    size: int
+
+
+@cache
+def _pool() -> _Pool:
     import numba
 
+    return _Pool(numba.get_num_threads, numba.set_num_threads, numba.config.NUMBA_NUM_THREADS)
+
+
+def _resize(size: int) -> int:
+    """Let no more threads wake up than there are parts; return how many did, 0 if as many."""
+    global _awake
     _awake = True
-    before = numba.get_num_threads()  # of this thread of Python's
-    wanted = min(size, numba.config.NUMBA_NUM_THREADS)
+    pool = _pool()
+    before, wanted = pool.get(), min(size, pool.size)
     if wanted == before:
-        yield
-        return
-    numba.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+        return 0
+    pool.put(wanted)
+    return before
 
 
 def _after_fork() -> None:

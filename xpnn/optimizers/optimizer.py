@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._checks import checked_number, checked_roles
 from .._settings import represent
-from .._standard import Array, array_namespace, clip, scale_slices, zeros
+from .._standard import Array, array_namespace, clip, scale_slices, vector_of_zeros
 
 if TYPE_CHECKING:
     from ..schedules import Schedule
@@ -120,7 +120,7 @@ class Optimizer:
         values : array, 1-d, floating-point
             All parameters.
         """
-        return {name: zeros(values.shape, like=values) for name in self.state_names}
+        return {name: vector_of_zeros(values.shape[0], like=values) for name in self.state_names}
 
     def step(
         self,

@@ -30,6 +30,7 @@ __all__ = [
     "inlined",
     "kernel",
     "named_by_sources",
+    "outlined",
     "part",
     "summing_part",
 ]

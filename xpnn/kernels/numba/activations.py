@@ -16,14 +16,18 @@ f'(z) cannot be told from the output, the forward pass leaves ``f'(z) * factor``
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from ._compile import UNIT, Kernel, bound, inlined, part
 from ._mathematics import expm1_of_negative, normal_below, sigmoid, tanh
 
-__all__ = ["BACKWARD", "FORWARD", "FORWARD_WITH_SLOPE"]
+__all__ = ["BACKWARD", "FORWARD", "FORWARD_WITH_SLOPE", "blocks"]
 
 _IDENTITY, _RELU, _DROPOUT, _LEAKY_RELU, _ELU, _SIGMOID, _TANH, _SILU, _GELU, _GELU_TANH = range(10)
+
+# Rows of a block, at least, and blocks, at most.
+_ROWS, _BLOCKS = 16, 64
 
 # Of tanh(_SLOPE * (z + _CUBIC * z**3)), as in `xpnn.GELU`.
 _SLOPE, _CUBIC = 0.7978845608028654, 0.044715
@@ -63,73 +67,84 @@ def _activate(kind, z, a, T):  # type: ignore[no-untyped-def]
 
 # What parts are told of the kind is the length of a tuple: as a piece of a type it is known when
 # they are compiled, and LLVM keeps one branch.
+#
+# Parts are rows. With columns for parts, a processor that reads ahead at the end of its piece of a
+# row takes lines of memory from another one that is writing there: ten times the time.
 
 
 @part
-def _forward_part(  # type: ignore[no-untyped-def]
-    kind, x, centre, scale, shift, lanes, threshold, keep, a, output, left, right
-):
-    T = x.dtype.type
-    kept, setting = T(keep), T(a)
-    step = 0 if lanes.shape[0] == 1 else 1
-    centres, scales, shifts = centre[left:right], scale[left:right], shift[left:right]
-    for i in range(x.shape[0]):
-        xi, oi, li = x[i, left:right], output[i, left:right], lanes[i * step, left:right]
-        for c in range(xi.size):
-            z = (xi[c] - centres[c]) * scales[c] + shifts[c]
-            y, _ = _activate(len(kind), z, setting, T)
-            oi[c] = y * (kept if li[c] >= threshold else T(0))
+def _forward_row(kind, xs, centres, scales, shifts, drawn, threshold, kept, setting, ys):  # type: ignore[no-untyped-def]
+    T = xs.dtype.type
+    for c in range(xs.size):
+        z = (xs[c] - centres[c]) * scales[c] + shifts[c]
+        y, _ = _activate(len(kind), z, setting, T)
+        ys[c] = y * (kept if np.int32(drawn[c]) >= threshold else T(0))
 
 
 @part
-def _forward_with_slope_part(  # type: ignore[no-untyped-def]
-    kind, x, centre, scale, shift, lanes, threshold, keep, a, output, slope, left, right
+def _forward_with_slope_row(  # type: ignore[no-untyped-def]
+    kind, xs, centres, scales, shifts, drawn, threshold, kept, setting, ys, slopes
 ):
-    T = x.dtype.type
-    kept, setting = T(keep), T(a)
-    step = 0 if lanes.shape[0] == 1 else 1
-    centres, scales, shifts = centre[left:right], scale[left:right], shift[left:right]
-    for i in range(x.shape[0]):
-        xi, oi, li = x[i, left:right], output[i, left:right], lanes[i * step, left:right]
-        si = slope[i, left:right]
-        for c in range(xi.size):
-            z = (xi[c] - centres[c]) * scales[c] + shifts[c]
-            y, dy = _activate(len(kind), z, setting, T)
-            factor = kept if li[c] >= threshold else T(0)
-            oi[c] = y * factor
-            si[c] = dy * factor
+    T = xs.dtype.type
+    for c in range(xs.size):
+        z = (xs[c] - centres[c]) * scales[c] + shifts[c]
+        y, dy = _activate(len(kind), z, setting, T)
+        factor = kept if np.int32(drawn[c]) >= threshold else T(0)
+        ys[c] = y * factor
+        slopes[c] = dy * factor
 
 
 _FROM_IDENTITY, _FROM_OUTPUT, _FROM_SLOPE = range(3)
 
 
 @part
+def _backward_row(way, douts, told, kept, dxs, shifts):  # type: ignore[no-untyped-def]
+    T = douts.dtype.type
+    for c in range(douts.size):
+        if len(way) == _FROM_OUTPUT:
+            t = douts[c] * (kept if told[c] > T(0) else T(0))
+        elif len(way) == _FROM_SLOPE:
+            t = douts[c] * told[c]
+        else:
+            t = douts[c]
+        dxs[c] = t
+        shifts[c] += t
+
+
+@part
+def _scale_row(dxs, xs, centres, scales):  # type: ignore[no-untyped-def]
+    for c in range(dxs.size):
+        scales[c] += dxs[c] * (xs[c] - centres[c])
+
+
+@part
 def _backward_part(  # type: ignore[no-untyped-def]
-    way, normalized, dout, told, keep, x, centre, dx, dshift, dscale, left, right
+    way, normalized, dout, told, keep, x, centre, dx, sums, first, last
 ):
     T = x.dtype.type
-    kept = T(keep)
-    centres, shifts, scales = centre[left:right], dshift[left:right], dscale[left:right]
-    shifts[:] = T(0)
-    scales[:] = T(0)
-    for i in range(dout.shape[0]):
-        di, yi, xi = dout[i, left:right], told[i, left:right], x[i, left:right]
-        ti = dx[i, left:right]
-        for c in range(di.size):
-            if len(way) == _FROM_OUTPUT:
-                t = di[c] * (kept if yi[c] > T(0) else T(0))
-            elif len(way) == _FROM_SLOPE:
-                t = di[c] * yi[c]
-            else:
-                t = di[c]
-            ti[c] = t
-        # Loops of their own, which find the row in the first cache: one with all these arrays would
-        # not become vector code.
-        for c in range(di.size):
-            shifts[c] += ti[c]
+    kept, blocks, rows = T(keep), sums.shape[0] // 2, dout.shape[0]
+    for block in range(first, last):
+        top, bottom = block * rows // blocks, (block + 1) * rows // blocks
+        shifts, scales = sums[2 * block], sums[2 * block + 1]
+        shifts[:] = T(0)
+        for i in range(top, bottom):
+            _backward_row(way, dout[i], told[i], kept, dx[i], shifts)
         if len(normalized) == 1:
-            for c in range(di.size):
-                scales[c] += ti[c] * (xi[c] - centres[c])
+            # A loop of its own: one with all these arrays would not become vector code.
+            scales[:] = T(0)
+            for i in range(top, bottom):
+                _scale_row(dx[i], x[i], centre, scales)
+
+
+@part
+def _add_up(sums, totals, offset, left, right):  # type: ignore[no-untyped-def]
+    """Add every other row of the sums, in their order."""
+    totals = totals[left:right]
+    totals[:] = totals.dtype.type(0)
+    for i in range(offset, sums.shape[0], 2):
+        addends = sums[i, left:right]
+        for c in range(totals.size):
+            totals[c] += addends[c]
 
 
 def _forward(kind: int) -> Kernel:
@@ -138,12 +153,24 @@ def _forward(kind: int) -> Kernel:
     def forward(  # type: ignore[no-untyped-def]
         x, centre, scale, shift, lanes, threshold, keep, a, output, parts
     ):
+        T = x.dtype.type
+        kept, setting, least = T(keep), T(a), np.int32(threshold)
+        step = 0 if lanes.shape[0] == 1 else 1
         for index in prange(parts):
-            left = bound(index, parts, x.shape[1], UNIT)
-            right = bound(index + 1, parts, x.shape[1], UNIT)
-            _forward_part(
-                tag, x, centre, scale, shift, lanes, threshold, keep, a, output, left, right
-            )
+            top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
+            for i in range(top, bottom):
+                _forward_row(
+                    tag,
+                    x[i],
+                    centre,
+                    scale,
+                    shift,
+                    lanes[i * step],
+                    least,
+                    kept,
+                    setting,
+                    output[i],
+                )
 
     return Kernel(forward, "matrix vector vector vector lanes integer real real matrix! integer")
 
@@ -154,12 +181,25 @@ def _forward_with_slope(kind: int) -> Kernel:
     def forward_with_slope(  # type: ignore[no-untyped-def]
         x, centre, scale, shift, lanes, threshold, keep, a, output, slope, parts
     ):
+        T = x.dtype.type
+        kept, setting, least = T(keep), T(a), np.int32(threshold)
+        step = 0 if lanes.shape[0] == 1 else 1
         for index in prange(parts):
-            left = bound(index, parts, x.shape[1], UNIT)
-            right = bound(index + 1, parts, x.shape[1], UNIT)
-            _forward_with_slope_part(
-                tag, x, centre, scale, shift, lanes, threshold, keep, a, output, slope, left, right
-            )
+            top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
+            for i in range(top, bottom):
+                _forward_with_slope_row(
+                    tag,
+                    x[i],
+                    centre,
+                    scale,
+                    shift,
+                    lanes[i * step],
+                    least,
+                    kept,
+                    setting,
+                    output[i],
+                    slope[i],
+                )
 
     arguments = "matrix vector vector vector lanes integer real real matrix! matrix! integer"
     return Kernel(forward_with_slope, arguments)
@@ -169,11 +209,10 @@ def _backward(way: int, normalized: bool) -> Kernel:
     way_tag, normalized_tag = (0,) * way, (0,) * normalized
 
     def backward(  # type: ignore[no-untyped-def]
-        dout, told, keep, x, centre, dx, dshift, dscale, parts
+        dout, told, keep, x, centre, dx, dshift, dscale, sums, parts
     ):
+        blocks = sums.shape[0] // 2
         for index in prange(parts):
-            left = bound(index, parts, x.shape[1], UNIT)
-            right = bound(index + 1, parts, x.shape[1], UNIT)
             _backward_part(
                 way_tag,
                 normalized_tag,
@@ -183,13 +222,24 @@ def _backward(way: int, normalized: bool) -> Kernel:
                 x,
                 centre,
                 dx,
-                dshift,
-                dscale,
-                left,
-                right,
+                sums,
+                bound(index, parts, blocks, 1),
+                bound(index + 1, parts, blocks, 1),
             )
+        for index in prange(parts):
+            left = bound(index, parts, x.shape[1], UNIT)
+            right = bound(index + 1, parts, x.shape[1], UNIT)
+            _add_up(sums, dshift, 0, left, right)
+            if normalized:
+                _add_up(sums, dscale, 1, left, right)
 
-    return Kernel(backward, "matrix matrix real matrix vector matrix! vector! vector! integer")
+    arguments = "matrix matrix real matrix vector matrix! vector! vector! matrix! integer"
+    return Kernel(backward, arguments)
+
+
+def blocks(rows: int) -> int:
+    """Return into how many blocks rows are cut, each of which is added up by itself."""
+    return min(_BLOCKS, -(-rows // _ROWS))
 
 
 _KINDS = {
@@ -207,7 +257,7 @@ _KINDS = {
 
 #: ``(x, centre, scale, shift, lanes, threshold, keep, a, output, parts)`` by the activation.
 #: ``lanes`` has the shape of x, or one row for all; "identity" means no dropout either. Parts are
-#: columns.
+#: rows.
 FORWARD = {name: _forward(kind) for name, kind in _KINDS.items()}
 
 #: The same with an argument ``slope`` behind the output, for training.
@@ -217,8 +267,9 @@ FORWARD_WITH_SLOPE = {
     if name not in ("identity", "relu")
 }
 
-#: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale, parts)`` by the activation and by
-#: whether dscale is wanted. dx becomes t.
+#: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale, sums, parts)`` by the activation
+#: and by whether dscale is wanted. dx becomes t; ``sums`` is room for two rows for each of the
+#: `blocks`. Parts are blocks of rows, added up in their order, whoever has made their sums.
 BACKWARD = {
     (name, normalized): _backward(way, normalized)
     for name, way in (

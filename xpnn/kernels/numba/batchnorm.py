@@ -78,21 +78,9 @@ def statistics(  # type: ignore[no-untyped-def]
 
 
 @part
-def _finish_part(x, mean, inverse, scale, dbeta, dgamma, dx, left, right):  # type: ignore[no-untyped-def]
-    T = x.dtype.type
-    n, width = x.shape[0], right - left
-    share = T(1) / T(n)
-    means, inverses, scales = mean[left:right], inverse[left:right], scale[left:right]
-    dbetas, dgammas = dbeta[left:right], dgamma[left:right]
-    slope, shift = np.empty(width, x.dtype), np.empty(width, x.dtype)
-    for c in range(width):
-        dgammas[c] *= inverses[c]
-        slope[c] = -scales[c] * inverses[c] * dgammas[c] * share
-        shift[c] = -scales[c] * dbetas[c] * share - slope[c] * means[c]
-    for i in range(n):
-        xi, di = x[i, left:right], dx[i, left:right]
-        for c in range(xi.size):
-            di[c] = di[c] * scales[c] + (xi[c] * slope[c] + shift[c])
+def _finish_row(xs, scales, slopes, shifts, dxs):  # type: ignore[no-untyped-def]
+    for c in range(xs.size):
+        dxs[c] = dxs[c] * scales[c] + (xs[c] * slopes[c] + shifts[c])
 
 
 @kernel("matrix vector vector vector vector vector! matrix! integer")
@@ -104,9 +92,16 @@ def finish(x, mean, inverse, scale, dbeta, dgamma, dx, parts):  # type: ignore[n
         dgamma = dgamma * inverse          it comes as sum(t * (x - mean), axis=0)
         dx     = scale * (t - dbeta / N - (x - mean) * inverse * dgamma / N)      dx comes as t
 
-    Parts are columns.
+    Parts are rows.
     """
+    T = x.dtype.type
+    share = T(1) / T(x.shape[0])
+    slope, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
+    for c in range(mean.size):
+        dgamma[c] *= inverse[c]
+        slope[c] = -scale[c] * inverse[c] * dgamma[c] * share
+        shift[c] = -scale[c] * dbeta[c] * share - slope[c] * mean[c]
     for index in prange(parts):
-        left = bound(index, parts, x.shape[1], UNIT)
-        right = bound(index + 1, parts, x.shape[1], UNIT)
-        _finish_part(x, mean, inverse, scale, dbeta, dgamma, dx, left, right)
+        top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
+        for i in range(top, bottom):
+            _finish_row(x[i], scale, slope, shift, dx[i])
