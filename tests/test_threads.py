@@ -121,7 +121,7 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
     """Every kernel that is cut into parts, and fresh arguments."""
     m = arrays(dtype, 37, 83)
     x, a, b, c, d, e, f = (m[name] for name in "xabcdef")
-    sums = np.empty((2 * activations.blocks(37), 83), dtype)
+    sums = np.zeros((2 * activations.blocks(37), 83), dtype)
     drawn = np.random.default_rng(2).integers(0, 1 << 16, x.shape, np.uint16)
     common = (x, a, b, c, drawn, 1 << 15, 2.0, 0.3, m["output"])
     ends = np.asarray([1000, 1000, 3050])
