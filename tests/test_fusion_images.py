@@ -164,7 +164,7 @@ def test_residual_blocks(dtype):
 
     fused, plain = pair(make, dtype=dtype)
     assert steps_of(fused) == [
-        "ResidualStep:1", "ChainStep:1", *["ResidualStep:1"] * 2, "LayerStep:1", "ResidualStep:1"
+        "ResidualStep:2", *["ResidualStep:1"] * 2, "LayerStep:1", "ResidualStep:1"
     ]  # fmt: skip
     rng = np.random.default_rng(6)
     kept = []

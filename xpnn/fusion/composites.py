@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
+from ..kernels.numba import sums
 from ..layers import Residual
+from ..layers.layer import Layer
 from .steps import PlanStep, Scratch, Step
 
 __all__ = ["ResidualStep"]
 
 
 class ResidualStep(Step):
-    """A `Residual` layer by the steps of its two ways.
+    """A `Residual` layer by the steps of its two ways, and the ReLU behind it.
+
+    Images stay with channels last in memory if those that come and go around are so.
 
     Parameters
     ----------
-    layer : Residual
-        All of whose layers are xpnn's own.
+    layers : tuple of Layer
+        The `Residual`, all of whose layers are xpnn's own, and perhaps a `ReLU`.
     ways : pair of sequence of PlanStep
         What stands for its layers and for its shortcut. Their buffers are not those of the plan
         around them, nor of each other: both get the same gradient.
@@ -31,23 +35,30 @@ class ResidualStep(Step):
         Shared by the steps of the plan around.
     """
 
+    takes_last = True
+
     def __init__(
         self,
-        layer: Residual,
+        layers: tuple[Layer, ...],
         ways: tuple[Sequence[PlanStep], Sequence[PlanStep]],
         dtype: str,
         scratch: Scratch,
     ) -> None:
         inside, beside = ("; ".join(step.remark for step in way) for way in ways)
-        remark = f"step by step: {inside}" + (f"; shortcut: {beside}" if beside else "")
-        super().__init__((layer,), dtype, scratch, remark)
+        self._rectifies = len(layers) > 1
+        remark = "step by step, and ReLU with the sum" if self._rectifies else "step by step"
+        remark += f": {inside}" + (f"; shortcut: {beside}" if beside else "")
+        super().__init__(layers, dtype, scratch, remark)
+        residual: Any = layers[0]
+        self._residual: Residual = residual
         self._ways = ways
+        self._output: Any = None  # that of a ReLU
         self.joins = all(step.joins for way in ways for step in way)
         for way in ways:  # what they make is added up at once
             if way and isinstance(way[-1], Step):
-                way[-1].keeps_output = True
+                way[-1].keeps_output = way[-1].gives_last = True
             if way and isinstance(way[0], Step):
-                way[0].keeps_gradient = True
+                way[0].keeps_gradient = way[0].returns_last = True
 
     def forward(self, input: Array) -> Array:
         """Return the sum of both ways in training mode."""
@@ -57,13 +68,19 @@ class ResidualStep(Step):
             first = step.forward(first)
         for step in self._ways[1]:
             second = step.forward(second)
-        if not self.keeps_output:
-            return np.add(first, second, order="C")
-        output = self._buffer("output", len(first), math.prod(first.shape[1:]))
-        return np.add(first, second, out=output.reshape(first.shape))
+        rows, columns = len(first), math.prod(first.shape[1:])
+        if self.keeps_output:
+            output = self._buffer("output", rows, columns)
+        else:
+            output = np.empty((rows, columns), self._dtype)
+        output = self._sum(first, second, output, self.gives_last, self._rectifies)
+        self._output = output if self._rectifies else None
+        return output
 
     def backward(self, dout: Array) -> Array | None:
         """Return the sum of the gradients that both ways bring."""
+        if self._rectifies:
+            dout = self._before_relu(dout)
         found: list[Any] = []
         for way in self._ways:
             gradient: Any = dout
@@ -75,12 +92,52 @@ class ResidualStep(Step):
         first, second = found
         if not self.wants_gradient:
             return None
-        output = self._gradient(len(first), math.prod(first.shape[1:])).reshape(first.shape)
         # The gradient that came may lie where this one goes, in the same order.
-        return np.add(first, second, out=output)
+        dinput = self._gradient(len(first), math.prod(first.shape[1:]))
+        return self._sum(first, second, dinput, self.returns_last, False)
+
+    def _before_relu(self, dout: Array) -> Array:
+        output, self._output = self._output, None
+        gradient = self._buffer("gradient", len(output), math.prod(output.shape[1:]))
+        last = not output.flags.c_contiguous
+        dout = self._laid_out(dout, last)
+        self._launch(
+            sums.rectified_gradient,
+            output.size,
+            _flat(dout, last),
+            _flat(output, last),
+            gradient.reshape(-1),
+        )
+        return _shaped(gradient, output.shape, last)
+
+    def _sum(
+        self, first: Array, second: Array, output: Array, may_be_last: bool, rectify: bool
+    ) -> Array:
+        """Add up into new memory, in the order of the first array if that is wanted."""
+        last = may_be_last and not first.flags.c_contiguous and _is_last(first)
+        first, second = self._laid_out(first, last), self._laid_out(second, last)
+        self._launch(
+            sums.add,
+            output.size,
+            _flat(first, last),
+            _flat(second, last),
+            output.reshape(-1),
+            int(rectify),
+        )
+        return _shaped(output, first.shape, last)
+
+    def _laid_out(self, array: Array, last: bool) -> Array:
+        """Return an array of the step's type in C order, or images with channels last."""
+        array = np.asarray(array)
+        inside = array.transpose(0, 2, 3, 1) if last else array
+        if array.dtype == self._dtype and inside.flags.c_contiguous and inside.flags.aligned:
+            return array
+        inside = np.array(inside, dtype=self._dtype, order="C")
+        return inside.transpose(0, 3, 1, 2) if last else inside
 
     def forget(self) -> None:
         """Drop what `forward` left."""
+        self._output = None
         for way in self._ways:
             for step in way:
                 step.forget()
@@ -93,4 +150,21 @@ class ResidualStep(Step):
             first = step.evaluate(first)
         for step in self._ways[1]:
             second = step.evaluate(second)
-        return np.add(first, second, order="C")
+        output = np.empty((len(first), math.prod(first.shape[1:])), self._dtype)
+        return self._sum(first, second, output, self.gives_last, self._rectifies)
+
+
+def _is_last(array: Array) -> bool:
+    return array.ndim == 4 and bool(array.transpose(0, 2, 3, 1).flags.c_contiguous)
+
+
+def _flat(array: Array, last: bool) -> Array:
+    return (array.transpose(0, 2, 3, 1) if last else array).reshape(-1)
+
+
+def _shaped(memory: Array, shape: tuple[int, ...], last: bool) -> Array:
+    """Return memory as an array of a shape, or as images with channels last in it."""
+    if not last:
+        return memory.reshape(shape)
+    n, channels, height, width = shape
+    return memory.reshape(n, height, width, channels).transpose(0, 3, 1, 2)

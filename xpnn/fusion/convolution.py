@@ -66,9 +66,9 @@ class ConvolutionStep(ImageStep):
     ----------
     follower : ConvolutionStep or None
         The next step, if it is of this kind.
-    preceded : bool
-        Whether the step before is of this kind.
     """
+
+    takes_last = True
 
     def __init__(
         self, layers: tuple[Layer, ...], kind: str, dtype: str, scratch: Scratch, remark: str
@@ -83,7 +83,6 @@ class ConvolutionStep(ImageStep):
         self._pooling = images.MAXIMUM if maximum else images.AVERAGE if average else images.NONE
         self._kind = kind
         self.follower: ConvolutionStep | None = None
-        self.preceded = False
         self._sizes: dict[tuple[int, ...], _Sized] = {}
         self._window = self._pool_window()
         self._expected: Any = None  # what the step before wrote straight into the padded input
@@ -92,7 +91,7 @@ class ConvolutionStep(ImageStep):
     def meet(self, after: PlanStep) -> None:
         """Keep the order of the memory between two of a kind."""
         if isinstance(after, ConvolutionStep):
-            self.follower, after.preceded = after, True
+            self.follower = after
 
     # ---------------------------------------------------------------- training
 
@@ -130,7 +129,9 @@ class ConvolutionStep(ImageStep):
         codes = self._codes(n if self._pool is not None else 0, sized)
         self._kept = _Kept(input.shape, sized, padded, convolved, centre, scale, shift, codes)
         if self.follower is None:
-            finished = self._own("finished", (n, *sized.pooled, filters))
+            size = n, *sized.pooled, filters
+            inside = self.keeps_output or not self.gives_last
+            finished = self._own("finished", size) if inside else np.empty(size, self._dtype)
             self._finish(convolved, centre, scale, shift, sized, finished, 0, 0, codes)
             return self._out(finished, shape)
         return self._hand_on(self.follower, convolved, centre, scale, shift, sized, codes, shape)
@@ -189,7 +190,7 @@ class ConvolutionStep(ImageStep):
             turned = self._scratch.packed.matrix(1, sized.geometry.turned_size)[0]
             pack_turned[self._name, parallel](sized.table, self._panel.lanes, self._filters, turned)
             rows = height * width * conv.in_channels
-            dinput = self._gradient(n, rows) if self.preceded else self._inner(n, rows)
+            dinput = self._gradient(n, rows) if self.returns_last else self._inner(n, rows)
             dinput = dinput.reshape(n, height, width, conv.in_channels)
         partial = self._shares(n)
         convolution.backward[self._name, parallel](
@@ -211,7 +212,7 @@ class ConvolutionStep(ImageStep):
         collect[self._name, parallel](sized.table, partial, dweights, dbias)
         if not self.wants_gradient:
             return None
-        if self.preceded:
+        if self.returns_last:
             return dinput.transpose(0, 3, 1, 2)
         outside = self._gradient(n, height * width * conv.in_channels).reshape(kept.shape)
         self._launch(layouts.leave, dinput.size, dinput, outside)
@@ -243,7 +244,7 @@ class ConvolutionStep(ImageStep):
         convolved, output = output, np.empty((n, *sized.pooled, filters), self._dtype)
         codes = np.empty(output.shape, np.uint8)
         self._finish(convolved, centre, scale, shift, sized, output, 0, 0, codes)
-        if self.follower is not None:
+        if self.gives_last:
             return output.transpose(0, 3, 1, 2)
         outside = np.empty(shape, self._dtype)
         self._launch(layouts.leave, output.size, output, outside)
@@ -320,8 +321,8 @@ class ConvolutionStep(ImageStep):
         return output
 
     def _out(self, output: Array, shape: tuple[int, ...]) -> Array:
-        """Return images (N, H, W, C) as (N, C, H, W), in C order unless the next step is one."""
-        if self.follower is not None:
+        """Return images (N, H, W, C) as (N, C, H, W), maybe with channels last."""
+        if self.gives_last:
             return output.transpose(0, 3, 1, 2)
         outside = self._own("outside", shape) if self.keeps_output else np.empty(shape, self._dtype)
         self._launch(layouts.leave, output.size, output, outside)

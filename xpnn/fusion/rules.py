@@ -189,9 +189,11 @@ def make_steps(
         elif numba and type(first) is Residual and is_built_in(first):
             # Blocks follow one another, so they may share what their own steps compute in.
             inner = inner or (Scratch(dtype), Scratch(dtype))
-            steps.append(_residual(first, dtype, scratch, inner))
+            run = (first, *_relu(layers[start + 1 : start + 2]))
+            steps.append(_residual(run, dtype, scratch, inner))
         else:
-            steps.append(LayerStep(first, _why_not(first, lack), not _multiplies(first)))
+            remark, takes_last = _why_not(first, lack), _takes_last(first)
+            steps.append(LayerStep(first, remark, not _multiplies(first), takes_last))
         start += len(run)
     _settle(steps)
     return steps
@@ -244,14 +246,25 @@ def _cuda_chain(
     return kind(run, _activation(run), dtype, counters, remark)
 
 
-def _residual(
-    layer: Residual, dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
-) -> Step:
-    from .composites import ResidualStep
+def _relu(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the first of the layers, if it is a ReLU that the sum of a block can do."""
+    return [layer for layer in layers[:1] if type(layer) is ReLU and is_built_in(layer)]
 
+
+def _takes_last(layer: Layer) -> bool:
+    """Tell whether a layer sums over the pixels, in whatever order they are."""
+    return type(layer) is built_in.GlobalAvgPool2d and is_built_in(layer)
+
+
+def _residual(
+    run: tuple[Any, ...], dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
+) -> Step:
+    from .composites import ResidualStep  # loads Numba
+
+    layer: Residual = run[0]
     inside = make_steps([step for _, step in layer._layers.named()], dtype, None, inner[0])
     beside = make_steps([step for _, step in layer._shortcut.named()], dtype, None, inner[1])
-    return ResidualStep(layer, (inside, beside), dtype, scratch)
+    return ResidualStep(run, (inside, beside), dtype, scratch)
 
 
 def _activation(run: tuple[Layer, ...]) -> str:
@@ -307,6 +320,10 @@ def _settle(steps: list[PlanStep]) -> None:
             step.keeps_gradient = _stays(steps[:index][::-1])
     for step, after in itertools.pairwise(steps):
         step.meet(after)
+        if isinstance(step, Step):
+            step.gives_last = after.takes_last
+        if isinstance(after, Step):
+            after.returns_last = step.takes_last
     for slot, step in enumerate(step for step in steps if isinstance(step, Step)):
         step.slot = slot % 2
 

@@ -81,9 +81,12 @@ class PlanStep:
         Whether anybody uses the gradient by the input.
     joins : bool
         Whether it makes no matrix product but by `multiply`, so that the pool may work on it.
+    takes_last : bool
+        Whether it is as fast with images (N, C, H, W) whose channels are last in memory.
     """
 
     joins = False
+    takes_last = False
 
     def __init__(self, layers: tuple[Layer, ...], remark: str) -> None:
         self.layers = layers
@@ -114,10 +117,13 @@ class PlanStep:
 class LayerStep(PlanStep):
     """A layer as it is."""
 
-    def __init__(self, layer: Layer, remark: str, joins: bool = False) -> None:
+    def __init__(
+        self, layer: Layer, remark: str, joins: bool = False, takes_last: bool = False
+    ) -> None:
         super().__init__((layer,), remark)
         self._layer = layer
         self.joins = joins
+        self.takes_last = takes_last
 
     def forward(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
@@ -139,6 +145,8 @@ class Step(PlanStep):
     ----------
     keeps_output, keeps_gradient : bool
         Whether `forward` and `backward` may return a buffer that a later step overwrites.
+    gives_last, returns_last : bool
+        Whether `forward` and `backward` may return images with channels last in memory.
     slot : int
         Which of the two shared buffers takes the gradient by the input.
     """
@@ -151,6 +159,8 @@ class Step(PlanStep):
         super().__init__(layers, remark)
         self.keeps_output = False
         self.keeps_gradient = False
+        self.gives_last = False
+        self.returns_last = False
         self.slot = 0
         self._dtype = np.dtype(dtype)
         self._name = dtype  # NumPy takes 4 us to name a dtype
