@@ -10,7 +10,8 @@ from ..network import Network
 from ..parameters import Parameters
 from ..sequential import Sequential
 from .losses import make_loss
-from .rules import is_built_in, is_plain, make_steps, why_no_kernels
+from .recognition import is_built_in, is_plain
+from .rules import make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
 from .threads import working
 from .update import Update, make_update

@@ -1,8 +1,4 @@
-"""Rules: which runs of layers become one step.
-
-A layer is recognised by its exact type: a class derived from a built-in one may compute something
-else, and so may an object that has a ``forward`` of its own.
-"""
+"""Rules: which runs of layers become one step."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import layers as built_in
 from ..layers import (
     ELU,
     GELU,
@@ -36,14 +31,13 @@ from ..layers import (
     Tanh,
 )
 from ..layers.layer import Layer
-from ..network import Network
-from ..sequential import Sequential
+from .recognition import is_built_in, multiplies, takes_last
 from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
 
 if TYPE_CHECKING:
     from ..kernels.cuda import Counters
 
-__all__ = ["is_as_written", "is_built_in", "is_plain", "make_steps", "why_no_kernels"]
+__all__ = ["make_steps", "why_no_kernels"]
 
 _ACTIVATIONS: dict[type[Layer], str] = {
     ReLU: "relu",
@@ -77,59 +71,7 @@ _FIRST_OF_IMAGES: dict[bool, set[type[Layer]]] = {
     False: {Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d},
 }
 
-#: Built-in layers that make no matrix product. Only without products of layers may the pool of
-#: threads work on a plan.
-_WITHOUT_PRODUCTS: set[type[Layer]] = {
-    BatchNorm,
-    Dropout,
-    LayerNorm,
-    built_in.AvgPool2d,
-    built_in.BatchNorm2d,
-    built_in.Dropout2d,
-    built_in.Flatten,
-    built_in.GlobalAvgPool2d,
-    built_in.GroupNorm,
-    built_in.LastStep,
-    built_in.MaxOverTime,
-    built_in.MaxPool2d,
-    built_in.MeanOverTime,
-    built_in.PositionalEncoding,
-    built_in.Softmax,
-    built_in.Softplus,
-}
-
 _SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
-
-_BUILT_IN = {getattr(built_in, name) for name in built_in.__all__}
-
-
-def is_built_in(layer: Layer) -> bool:
-    """Tell whether a layer, with all that it is made of, does what its class in xpnn does."""
-    return is_as_written(layer) and all(is_built_in(inner) for _, inner in layer.sublayers())
-
-
-def is_as_written(layer: Layer) -> bool:
-    """Tell whether the code of a layer is that of a class in xpnn, whatever it is made of."""
-    return type(layer) in _BUILT_IN and not vars(layer).keys() & {"forward", "backward"}
-
-
-def is_plain(network: Network) -> bool:
-    """Tell whether a network runs its layers as `Sequential` does."""
-    kind = type(network)
-    own = vars(network).keys() & {"forward", "backward"}
-    return kind.forward is Sequential.forward and kind.backward is Sequential.backward and not own
-
-
-def _multiplies(layer: Layer) -> bool:
-    """Tell whether a layer may make matrix products of its own.
-
-    Of a user's own layer it is a guess: one without a matrix among its parameters makes none that
-    are worth a second thread.
-    """
-    if is_built_in(layer):
-        return type(layer) not in _WITHOUT_PRODUCTS
-    layers = [layer, *(inner for _, inner in layer.sublayers())]
-    return any(value.ndim > 1 for each in layers for value in each.params.values())
 
 
 def why_no_kernels() -> str | None:
@@ -192,8 +134,8 @@ def make_steps(
             run = (first, *_relu(layers[start + 1 : start + 2]))
             steps.append(_residual(run, dtype, scratch, inner))
         else:
-            remark, takes_last = _why_not(first, lack), _takes_last(first)
-            steps.append(LayerStep(first, remark, not _multiplies(first), takes_last))
+            remark, last = _why_not(first, lack), takes_last(first)
+            steps.append(LayerStep(first, remark, not multiplies(first), last))
         start += len(run)
     _settle(steps)
     return steps
@@ -249,11 +191,6 @@ def _cuda_chain(
 def _relu(layers: Sequence[Layer]) -> list[Layer]:
     """Return the first of the layers, if it is a ReLU that the sum of a block can do."""
     return [layer for layer in layers[:1] if type(layer) is ReLU and is_built_in(layer)]
-
-
-def _takes_last(layer: Layer) -> bool:
-    """Tell whether a layer sums over the pixels, in whatever order they are."""
-    return type(layer) is built_in.GlobalAvgPool2d and is_built_in(layer)
 
 
 def _residual(

@@ -21,7 +21,7 @@ from ..optimizers import Optimizer
 from ..parameters import Parameters
 from ..random import Stream
 from ..regularization import Regularization
-from .rules import is_as_written, is_plain
+from .recognition import is_as_written, is_plain
 
 __all__ = [
     "LEFT",
