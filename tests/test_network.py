@@ -402,6 +402,26 @@ def test_the_loss_includes_the_penalty(backend):
     assert difference == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("penalty", [L2(10.0), L1(10.0), Squares(10.0)], ids=["L2", "L1", "own"])
+def test_the_gradients_after_a_step_are_those_of_the_layers(penalty, fuse, backend):
+    """Without the penalty, and not clipped: the same on every library, fused or not."""
+    plain = classifier(backend.plain, fuse=False)
+    plain.train(X, Y)
+    expected = plain.parameters.grads.named()
+    optimizer = SGD(0.1, clip_value=1e-3, clip_norm=1e-3)
+    net = classifier(backend.plain, regularization=penalty, optimizer=optimizer, fuse=fuse)
+    net.train(X, Y)
+    assert net.parameters.grads.named().keys() == expected.keys()
+    for key, gradient in net.parameters.grads.named().items():
+        assert_close(backend.to_host(gradient), backend.to_host(expected[key]), "float32", 20)
+    for index, layer in enumerate(net.layers):
+        for name in layer.params:
+            held = backend.to_host(layer.grads[name])
+            of_vector = net.parameters.grads.named()[f"{index}.{name}"]
+            np.testing.assert_array_equal(held, backend.to_host(of_vector))
+
+
 def test_weight_decay_acts_on_its_roles(backend):
     net = classifier(backend.plain, optimizer=SGD(0.5, weight_decay=0.2))
     before = net.parameters.values.named()

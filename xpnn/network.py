@@ -273,6 +273,10 @@ class Network(Inputs):
     ) -> tuple[Array, Array]:
         """Make one training step: forward, loss, backward, update.
 
+        ``parameters.grads`` and the ``grads`` of the layers are the gradients of the data's loss
+        afterwards, as the layers wrote them: without the penalty and before any clipping. For
+        those with the penalty see `gradients`.
+
         Parameters
         ----------
         input, target : array_like
@@ -345,6 +349,8 @@ class Network(Inputs):
         grads = parameters.gather_grads()
         update = None if plan is None else plan.update
         if self.regularization is not None and (update is None or update.regularization is None):
+            # On a copy: what the layers have written stays, as it does in fused steps.
+            grads = parameters.grads.copy()
             penalty, grads = self._regularize(self.regularization, parameters, grads)
             loss = loss + penalty
         if update is not None:

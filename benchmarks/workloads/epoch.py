@@ -135,6 +135,8 @@ def standardized(images: np.ndarray) -> np.ndarray:
 
 
 _NET = TrainingStep(name="", group="", column="", batch=128, width=512, optimizer="sgd")
+_ADAM = replace(_NET, optimizer="adam", lr=1e-3)
+_WITH_ADAM = "Epoch of Fashion-MNIST, 784-512-512-10, Adam"
 
 WORKLOADS = [
     Epoch(
@@ -149,6 +151,10 @@ WORKLOADS = [
         group="Epoch of Fashion-MNIST, 784-512-512-10",
         column="and a checkpoint",
         net=_NET,
+    ),
+    Epoch(name="epoch-adam", group=_WITH_ADAM, column="arrays in memory", net=_ADAM),
+    EpochWithCheckpoint(
+        name="epoch-adam-with-checkpoint", group=_WITH_ADAM, column="and a checkpoint", net=_ADAM
     ),
     EpochFromFiles(
         name="epoch-from-files",
