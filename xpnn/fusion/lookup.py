@@ -11,6 +11,7 @@ from .._standard import Array
 from ..kernels.numba import embedding
 from ..layers import Embedding
 from .steps import Scratch, Step, as_rows
+from .threads import team
 
 __all__ = ["EmbeddingStep"]
 
@@ -34,6 +35,7 @@ class EmbeddingStep(Step):
         super().__init__((layer,), dtype, scratch, remark)
         self._layer = layer
         self._ids: Any = None
+        self._chains = np.empty(0, np.int64)
 
     def forward(self, input: Array) -> Array:
         """Return the vectors of the ids."""
@@ -51,7 +53,12 @@ class EmbeddingStep(Step):
         gradient = layer.grads["W"]
         skipped = -1 if layer.padding_idx is None else layer.padding_idx
         rows = as_rows(dout, layer.dim, self._dtype)
-        self._launch(embedding.add_up, gradient.size, rows, ids, gradient, skipped)
+        parts, parallel = team().share(gradient.size)
+        needed = layer.num + parts * (ids.size + 1)
+        if self._chains.size < needed:
+            self._chains = np.empty(needed, np.int64)
+        add_up = embedding.add_up[self._name, parallel]
+        add_up(rows, ids, gradient, skipped, self._chains, parts)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
@@ -65,8 +72,13 @@ class EmbeddingStep(Step):
     def _checked_ids(self, input: Array) -> Array:
         """Return the ids as a vector that the kernels can go by."""
         self._checked(input.shape)
-        self._layer.check_ids(input)
-        return np.array(input, dtype=np.int64, order="C").reshape(math.prod(input.shape))
+        if input.dtype.kind not in "iu":
+            self._layer.check_ids(input)
+        ids = np.array(input, dtype=np.int64, order="C").reshape(math.prod(input.shape))
+        # One look for both ends: what is negative is a large number without a sign.
+        if np.maximum.reduce(ids.view(np.uint64), initial=0) >= self._layer.num:
+            self._layer.check_ids(input)
+        return ids
 
     def _look_up(self, ids: Array, output: Array | None) -> Array:
         weight = self._layer.params["W"]

@@ -1,0 +1,70 @@
+"""Moving, clearing and fetching memory by its address, as LLVM's own functions do it.
+
+Numba copies rows of arrays number by number. All sizes count bytes, and nothing is checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+
+from ._compile import inlined
+
+__all__ = ["clear", "copy", "fetch"]
+
+_LINE = 64  # bytes of a line of the caches
+_BIT, _BYTE, _INT, _WIDE = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+_POINTER = _BYTE.as_pointer()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy(typing_context: Any, to: Any, source: Any, size: Any) -> Any:
+    """Copy from one address to another; the two do not overlap."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, source, size = arguments
+        function = builder.module.declare_intrinsic("llvm.memcpy", [_POINTER, _POINTER, _WIDE])
+        places = (builder.inttoptr(address, _POINTER) for address in (to, source))
+        builder.call(function, [*places, size, _BIT(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def clear(typing_context: Any, to: Any, size: Any) -> Any:
+    """Write zeros."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, size = arguments
+        function = builder.module.declare_intrinsic("llvm.memset", [_POINTER, _WIDE])
+        builder.call(function, [builder.inttoptr(to, _POINTER), _BYTE(0), size, _BIT(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fetch_line(typing_context: Any, address: Any) -> Any:
+    """Bring a line into the nearest cache, which nobody waits for."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_POINTER, _INT, _INT, _INT])
+        name = "llvm.prefetch.p0i8"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        place = builder.inttoptr(arguments[0], _POINTER)
+        read, nearest, data = _INT(0), _INT(3), _INT(1)
+        builder.call(function, [place, read, nearest, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@inlined
+def fetch(address, size):  # type: ignore[no-untyped-def]
+    """Bring memory that will soon be read into the nearest cache."""
+    for line in range(0, size, _LINE):
+        _fetch_line(address + line)
