@@ -244,7 +244,7 @@ def test_embeddings(shape, padding_idx, dtype):
 
 
 def test_rows_of_an_embedding_are_added_up_in_one_order(monkeypatch):
-    from xpnn.fusion import steps
+    from xpnn.fusion import lookup, steps
     from xpnn.fusion.threads import Team
 
     rng = np.random.default_rng(0)
@@ -252,7 +252,8 @@ def test_rows_of_an_embedding_are_added_up_in_one_order(monkeypatch):
     found = []
     for parts, pool in itertools.product((1, 2, 3, 60), (False, True)):
         net = xpnn.Sequential([L.Embedding(50, 16)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
-        monkeypatch.setattr(steps, "team", lambda p=parts, q=pool: Team(p, q, {}))
+        for module in (steps, lookup):
+            monkeypatch.setattr(module, "team", lambda p=parts, q=pool: Team(p, q, {}))
         net.train(ids, y)
         found.append(net.parameters.grads.copy())
     for gradient in found[1:]:
