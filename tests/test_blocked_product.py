@@ -32,7 +32,7 @@ def multiply(a, offsets, a_row, a_step, b, c, start, start_row, found, overlap=T
     size = b.itemsize
     for first in range(0, columns, 2 * found.lanes):
         width = min(columns - first, 2 * found.lanes)
-        cover = tiles(c.shape[0], found.heights, overlap)
+        cover = found.covers(c.shape[0], width, overlap)
         numbers = np.asarray(
             [
                 a.ctypes.data, a_row, a_step, offsets.ctypes.data,
@@ -50,7 +50,7 @@ def multiply(a, offsets, a_row, a_step, b, c, start, start_row, found, overlap=T
 def test_products_of_all_sizes(vector, dtype):
     found = panel(dtype, vector)
     rng = np.random.default_rng(0)
-    for rows in (1, 2, 3, 5, 6, 7, 13, 14, 15, 29, 50):
+    for rows in (1, 2, 3, 5, 6, 7, 12, 13, 14, 15, 16, 29, 50):
         for columns in (1, found.lanes - 1, found.lanes, found.lanes + 1, 2 * found.lanes, 45):
             for steps in (0, 1, 7, 33):
                 a = rng.standard_normal((rows, steps + 2)).astype(dtype)
@@ -104,6 +104,12 @@ def test_tiles_cover_all_rows_once_unless_they_may_overlap():
             assert len(overlapping) <= len(once)
             assert set(overlapping[:, 1].tolist()) <= set(heights)
     assert tiles(28, (14, 8, 4, 2, 1), True).tolist() == [[0, 14], [14, 14]]
+
+
+def test_tiles_are_higher_where_one_vector_is_across():
+    found = panel("float32", 64)
+    assert found.covers(32, 16, True).tolist() == [[0, 16], [16, 16]]
+    assert 16 not in found.covers(32, 17, True)[:, 1]
 
 
 def test_vectors_are_those_of_the_processor():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
-from ..kernels.numba import narrow_convolution, plain_convolution
+from ..kernels.numba import narrow_convolution, narrow_geometry, plain_convolution
 from ..kernels.numba.filters import collect, pack, pack_turned
 from ..layers import Conv2d
 from .image_steps import ImageStep
@@ -148,20 +148,20 @@ class PlainConvolutionStep(ImageStep):
         return found
 
     def _made_table(self, sizes: tuple[int, ...]) -> Array:
-        return self._geometry(sizes).table(self._panel.heights)
+        return self._geometry(sizes).table(self._panel)
 
 
 class NarrowConvolutionStep(PlainConvolutionStep):
     """A `Conv2d` of few channels, or of few filters for each group of them."""
 
     def _made_table(self, sizes: tuple[int, ...]) -> Array:
-        heights, size = self._panel.heights, self._dtype.itemsize
-        return narrow_convolution.table(self._geometry(sizes), heights, size)
+        size = self._dtype.itemsize
+        return narrow_geometry.table(self._geometry(sizes), self._panel, size)
 
     def _convolve(self, input: Array, output: Array, training: bool) -> None:
         """Write the output."""
         table, lanes = self._table(input.shape[2:]), self._panel.lanes
-        room = max(team().size, 1), narrow_convolution.room(table)
+        room = max(team().size, 1), narrow_geometry.room(table)
         starts = np.repeat(self._bias[:, None], 2 * lanes, axis=1)
         self._launch(
             narrow_convolution.forward,
@@ -192,7 +192,7 @@ class NarrowConvolutionStep(PlainConvolutionStep):
             self._scratch.constants(2 * lanes)[0],
             partial,
             dinput,
-            self._own("room", (max(team().size, 1), narrow_convolution.room(table))),
+            self._own("room", (max(team().size, 1), narrow_geometry.room(table))),
         )
         total = np.add.reduce(partial, axis=0).reshape(conv.out_channels, -1)
         conv.grads["W"].reshape(conv.out_channels, -1)[:] = total[:, :-1]

@@ -32,16 +32,16 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from llvmlite import binding, ir  # type: ignore[import-untyped]
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from ..._standard import Array
 from ._compile import announced, named_by_sources
+from .tile import tile
 
 __all__ = ["Panel", "call", "panel", "tiles"]
 
 _INT = ir.IntType(64)
-_INDEX = ir.IntType(32)
 #: The arguments of a panel, all of them 64-bit integers. Addresses count bytes, strides elements.
 _ARGUMENTS = [
     "a",
@@ -66,6 +66,10 @@ _ARGUMENTS = [
 # registers of AVX-512, and 12 in the 16 of the others.
 _HEIGHTS = {64: (14, 8, 4, 2, 1), 32: (6, 4, 3, 2, 1), 16: (6, 4, 3, 2, 1)}
 
+# With one vector across a tile may be higher. Sizes of images and numbers of channels are often
+# powers of two.
+_TALL = {64: 16, 32: 12, 16: 12}
+
 _LOCK = threading.Lock()
 
 
@@ -80,6 +84,8 @@ class Panel(NamedTuple):
         Numbers in a vector. A panel has at most ``2 * lanes`` columns.
     heights : tuple of int
         Rows that a tile may have.
+    tall : int
+        Rows that a tile may have besides where there is only one vector across.
     function : object
         What owns the code.
     """
@@ -87,7 +93,14 @@ class Panel(NamedTuple):
     address: int
     lanes: int
     heights: tuple[int, ...]
+    tall: int
     function: Any
+
+    def covers(self, rows: int, columns: int, overlap: bool) -> Array:
+        """Cover rows by tiles for a product of so many columns, all told; see `tiles`."""
+        if columns > self.lanes:
+            return tiles(rows, self.heights, overlap)
+        return tiles(rows, (self.tall, *self.heights), overlap, 1)
 
 
 @cache
@@ -112,18 +125,18 @@ def _panel(dtype: str, width: int) -> Panel:
     bits = 8 * np.dtype(dtype).itemsize
     lanes = 8 * width // bits
     signature = types.void(*[types.int64] * len(_ARGUMENTS))
-    source = named_by_sources(_make(bits, lanes, *_HEIGHTS[width]))
+    source = named_by_sources(_make(bits, lanes, _TALL[width], *_HEIGHTS[width]))
 
     with announced():
         try:
             function = numba.cfunc(signature, cache=True, error_model="numpy")(source)
         except (RuntimeError, OSError):  # there is no folder to write to
             function = numba.cfunc(signature, error_model="numpy")(source)
-    return Panel(function.address, lanes, _HEIGHTS[width], function)
+    return Panel(function.address, lanes, _HEIGHTS[width], _TALL[width], function)
 
 
 @cache
-def tiles(rows: int, heights: tuple[int, ...], overlap: bool) -> Array:
+def tiles(rows: int, heights: tuple[int, ...], overlap: bool, vectors: int = 2) -> Array:
     """Cover rows by tiles: a table (count, 2) of first rows and heights.
 
     Parameters
@@ -134,9 +147,11 @@ def tiles(rows: int, heights: tuple[int, ...], overlap: bool) -> Array:
         Those of the panel.
     overlap : bool
         Whether rows may be computed twice, which a product that adds to C does not allow.
+    vectors : int
+        How many are across: 1 or 2.
     """
     # A step of a tile takes as long as its products, its loads, or the latency of an addition.
-    costs = {h: max(float(h), h / 2 + 1, 4.0) + 0.5 for h in heights}
+    costs = {h: max(h * vectors / 2, (h + vectors) / 2, 4.0) + 0.5 for h in heights}
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for left in range(1, rows + 1):
         choices = [
@@ -155,7 +170,9 @@ def tiles(rows: int, heights: tuple[int, ...], overlap: bool) -> Array:
 # ------------------------------------------------------------------ the code
 
 
-def _make(bits: int, lanes: int, h0: int, h1: int, h2: int, h3: int, h4: int) -> Callable[..., Any]:
+def _make(
+    bits: int, lanes: int, tall: int, h0: int, h1: int, h2: int, h3: int, h4: int
+) -> Callable[..., Any]:
     """Make the function that chooses among the tiles."""
     size = bits // 8
 
@@ -173,148 +190,31 @@ def _make(bits: int, lanes: int, h0: int, h1: int, h2: int, h3: int, h4: int) ->
             if width > lanes:
                 rest = (width - lanes, steps, blocks)
                 if height == h0:
-                    _tile(bits, lanes, h0, 2, common, rest)
+                    tile(bits, lanes, h0, 2, common, rest)
                 elif height == h1:
-                    _tile(bits, lanes, h1, 2, common, rest)
+                    tile(bits, lanes, h1, 2, common, rest)
                 elif height == h2:
-                    _tile(bits, lanes, h2, 2, common, rest)
+                    tile(bits, lanes, h2, 2, common, rest)
                 elif height == h3:
-                    _tile(bits, lanes, h3, 2, common, rest)
+                    tile(bits, lanes, h3, 2, common, rest)
                 else:
-                    _tile(bits, lanes, h4, 2, common, rest)
+                    tile(bits, lanes, h4, 2, common, rest)
             else:
                 rest = (width, steps, blocks)
-                if height == h0:
-                    _tile(bits, lanes, h0, 1, common, rest)
+                if height == tall:
+                    tile(bits, lanes, tall, 1, common, rest)
+                elif height == h0:
+                    tile(bits, lanes, h0, 1, common, rest)
                 elif height == h1:
-                    _tile(bits, lanes, h1, 1, common, rest)
+                    tile(bits, lanes, h1, 1, common, rest)
                 elif height == h2:
-                    _tile(bits, lanes, h2, 1, common, rest)
+                    tile(bits, lanes, h2, 1, common, rest)
                 elif height == h3:
-                    _tile(bits, lanes, h3, 1, common, rest)
+                    tile(bits, lanes, h3, 1, common, rest)
                 else:
-                    _tile(bits, lanes, h4, 1, common, rest)
+                    tile(bits, lanes, h4, 1, common, rest)
 
     return panel
-
-
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _tile(
-    typing_context: Any, bits: Any, lanes: Any, height: Any, vectors: Any, common: Any, rest: Any
-) -> Any:
-    """Emit the product of ``height`` rows by ``vectors`` vectors, the last of ``rest[0]`` lanes."""
-    rows, across, width = height.literal_value, vectors.literal_value, lanes.literal_value
-    real = ir.FloatType() if bits.literal_value == 32 else ir.DoubleType()
-    size = bits.literal_value // 8
-    vector = ir.VectorType(real, width)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = [v for pack in arguments[4:] for v in cgutils.unpack_tuple(builder, pack)]
-        a, a_row, a_step, offsets, b, b_step, b_block, c, c_row, start, start_row = numbers[:11]
-        last, steps, blocks = numbers[11:]
-        emit = _Emitter(builder, vector, size, builder.trunc(last, _INDEX))
-
-        def places(base: Any, row: Any) -> list[list[Any]]:
-            stride = builder.mul(row, _INT(size))
-            starts = [builder.add(base, builder.mul(stride, _INT(i))) for i in range(rows)]
-            return [[builder.add(s, _INT(size * width * j)) for j in range(across)] for s in starts]
-
-        sums = [
-            [
-                cgutils.alloca_once_value(builder, emit.load(place, j == across - 1))
-                for j, place in enumerate(row)
-            ]
-            for row in places(start, start_row)
-        ]
-        row_bytes = builder.mul(a_row, _INT(size))
-        a_rows = [builder.mul(row_bytes, _INT(i)) for i in range(rows)]
-        a_bytes, b_bytes, block_bytes = (
-            builder.mul(step, _INT(size)) for step in (a_step, b_step, b_block)
-        )
-        with cgutils.for_range(builder, blocks) as outer:
-            offset = emit.number(builder.add(offsets, builder.mul(outer.index, _INT(8))), _INT)
-            a_block = builder.add(a, builder.mul(offset, _INT(size)))
-            b_start = builder.add(b, builder.mul(outer.index, block_bytes))
-            with cgutils.for_range(builder, steps) as inner:
-                at = builder.add(a_block, builder.mul(inner.index, a_bytes))
-                bt = builder.add(b_start, builder.mul(inner.index, b_bytes))
-                columns = [
-                    emit.load(builder.add(bt, _INT(size * width * j)), j == across - 1)
-                    for j in range(across)
-                ]
-                for shift, row in zip(a_rows, sums, strict=True):
-                    value = emit.spread(builder.add(at, shift))
-                    for column, total in zip(columns, row, strict=True):
-                        builder.store(emit.add_product(value, column, builder.load(total)), total)
-        for row, line in zip(places(c, c_row), sums, strict=True):
-            for j, (place, total) in enumerate(zip(row, line, strict=True)):
-                emit.store(builder.load(total), place, j == across - 1)
-        return context.get_dummy_value()
-
-    return types.void(bits, lanes, height, vectors, common, rest), generate
-
-
-class _Emitter:
-    """Instructions on vectors, of which the last of a row may be cut off."""
-
-    def __init__(self, builder: Any, vector: Any, size: int, width: Any) -> None:
-        self.builder, self.vector, self.size = builder, vector, size
-        lanes = vector.count
-        indices = ir.VectorType(_INDEX, lanes)
-        limit = self._everywhere(width, indices)
-        numbers = ir.Constant(indices, [_INDEX(i) for i in range(lanes)])
-        self.mask = builder.icmp_signed("<", numbers, limit)
-
-    def load(self, address: Any, cut: bool) -> Any:
-        """Load a vector; of the cut one, zeros stand for what is not there."""
-        place = self.builder.inttoptr(address, self.vector.as_pointer())
-        if not cut:
-            return self.builder.load(place, align=self.size)
-        zeros = ir.Constant(self.vector, None)
-        function = self._function("load", self.vector, [place.type, _INDEX, self.mask.type, zeros])
-        return self.builder.call(function, [place, _INDEX(self.size), self.mask, zeros])
-
-    def store(self, value: Any, address: Any, cut: bool) -> None:
-        """Store a vector, of the cut one only what is there."""
-        place = self.builder.inttoptr(address, self.vector.as_pointer())
-        if not cut:
-            self.builder.store(value, place, align=self.size)
-            return
-        function = self._function(
-            "store", ir.VoidType(), [self.vector, place.type, _INDEX, self.mask.type]
-        )
-        self.builder.call(function, [value, place, _INDEX(self.size), self.mask])
-
-    def number(self, address: Any, kind: Any) -> Any:
-        """Load one number."""
-        place = self.builder.inttoptr(address, kind.as_pointer())
-        return self.builder.load(place, align=kind.width // 8 if kind == _INT else self.size)
-
-    def spread(self, address: Any) -> Any:
-        """Load one number into all lanes."""
-        return self._everywhere(self.number(address, self.vector.element), self.vector)
-
-    def add_product(self, a: Any, b: Any, total: Any) -> Any:
-        """Return ``total + a * b``, rounded once where the processor can."""
-        name = f"llvm.fmuladd.{self._suffix}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, [a, b, total])
-
-    @property
-    def _suffix(self) -> str:
-        return f"v{self.vector.count}f{8 * self.size}"
-
-    def _function(self, what: str, result: Any, arguments: list[Any]) -> Any:
-        kind = ir.FunctionType(result, [getattr(a, "type", a) for a in arguments])
-        name = f"llvm.masked.{what}.{self._suffix}.p0"
-        return cgutils.get_or_insert_function(self.builder.module, kind, name)
-
-    def _everywhere(self, value: Any, kind: Any) -> Any:
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = self.builder.insert_element(nothing, value, _INDEX(0))
-        zeros = ir.Constant(ir.VectorType(_INDEX, kind.count), None)
-        return self.builder.shuffle_vector(first, nothing, zeros)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

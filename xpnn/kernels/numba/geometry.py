@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..._standard import Array
-from .blocked_product import tiles
+from .blocked_product import Panel
 
 __all__ = ["Geometry"]
 
@@ -193,8 +193,8 @@ class Geometry:
             found.append((first, -(-(size - first) // stride), taps))
         return found
 
-    def table(self, heights: tuple[int, ...]) -> Array:
-        """Return all of this as one vector, for a panel with tiles of some heights."""
+    def table(self, panel: Panel) -> Array:
+        """Return all of this as one vector, for a panel."""
         table: list[int] = [0] * HEADER
 
         def append(values: Any) -> int:
@@ -209,12 +209,12 @@ class Geometry:
         (table[GRADIENT_TOP], _), (table[GRADIENT_LEFT], _) = self.gradient_margins
 
         offsets, table[FORWARD_LENGTH] = self.forward_blocks
-        cover = tiles(self.count[1], heights, True)
+        cover = panel.covers(self.count[1], self.filters // self.groups, True)
         table[FORWARD_BLOCKS], table[FORWARD_OFFSETS] = len(offsets), append(offsets)
         table[FORWARD_TILES], table[FORWARD_TILE_COUNT] = append(cover), len(cover)
 
         offsets, starts, table[WEIGHT_LENGTH] = self.weight_blocks
-        cover = tiles(table[WEIGHT_LENGTH], heights, False)
+        cover = panel.covers(table[WEIGHT_LENGTH], self.filters // self.groups, False)
         table[WEIGHT_BLOCKS], table[WEIGHT_STARTS] = len(starts), append(starts)
         table[WEIGHT_OFFSETS] = append(offsets)
         row = self.padded[1] * self.channels + self.count[1] * 32
@@ -224,7 +224,7 @@ class Geometry:
         phases, offsets, taps, table[BACK_RUN] = self.phases
         table[BACK_LENGTH] = table[BACK_RUN] * (self.filters // self.groups)
         table[BACK_OFFSETS], table[BACK_TAPS] = append(offsets), append(taps)
-        covers = [tiles(phase[3], heights, True) for phase in phases]
+        covers = [panel.covers(phase[3], self.depth, True) for phase in phases]
         rows = []
         for phase, cover in zip(phases, covers, strict=True):
             rows.append((*phase, append(cover), len(cover)))

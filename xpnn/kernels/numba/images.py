@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ._compile import Kernel, inlined, part
+from ._compile import Kernel, inlined, outlined
 from .activations import _KINDS, _RELU, _activate
 from .moments import cleared, folded, tiled
 
@@ -26,7 +26,7 @@ NONE, MAXIMUM, AVERAGE = range(3)
 ) = range(16)  # fmt: skip
 
 
-@part
+@outlined
 def _finish(kind, x, centre, scale, shift, a, pool, sizes, output, codes, begin, end):  # type: ignore[no-untyped-def]
     """Activate images row by row, and pool each image while it is in the cache."""
     T = x.dtype.type
@@ -51,7 +51,7 @@ def _finish(kind, x, centre, scale, shift, a, pool, sizes, output, codes, begin,
             _pool(inner, pool, sizes, output, codes, n)
 
 
-@part
+@outlined
 def _pool(inner, pool, sizes, output, codes, n):  # type: ignore[no-untyped-def]
     T = inner.dtype.type
     height, width, channels = sizes[HEIGHT], sizes[WIDTH], sizes[CHANNELS]
@@ -92,7 +92,7 @@ def _pool(inner, pool, sizes, output, codes, n):  # type: ignore[no-untyped-def]
                     best[c] /= T(count)
 
 
-@part
+@outlined
 def _spread(  # type: ignore[no-untyped-def]
     kind, dout, codes, x, centre, scale, shift, a, pool, sizes, gradient, sums, begin, end
 ):
@@ -127,7 +127,7 @@ def _spread(  # type: ignore[no-untyped-def]
         folded(products, sums, (2 * n + 1) * channels, channels)
 
 
-@part
+@outlined
 def _unpool(dout, codes, pool, sizes, gradient, n):  # type: ignore[no-untyped-def]
     T = dout.dtype.type
     height, width, channels = sizes[HEIGHT], sizes[WIDTH], sizes[CHANNELS]

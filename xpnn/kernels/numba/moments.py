@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._compile import kernel, part
+from ._compile import kernel, outlined
 
 __all__ = ["cleared", "coefficients", "folded", "statistics", "take_moments", "tiled"]
 
@@ -13,7 +13,7 @@ __all__ = ["cleared", "coefficients", "folded", "statistics", "take_moments", "t
 # and filled by loops: slices of several axes and assignments to slices take seconds to compile.
 
 
-@part
+@outlined
 def tiled(vector, count):  # type: ignore[no-untyped-def]
     """Return so many copies of a vector, one behind the other."""
     size = vector.size
@@ -24,7 +24,7 @@ def tiled(vector, count):  # type: ignore[no-untyped-def]
     return row
 
 
-@part
+@outlined
 def cleared(row):  # type: ignore[no-untyped-def]
     """Fill with zeros."""
     zero = row.dtype.type(0)
@@ -32,7 +32,7 @@ def cleared(row):  # type: ignore[no-untyped-def]
         row[c] = zero
 
 
-@part
+@outlined
 def folded(row, sums, start, size):  # type: ignore[no-untyped-def]
     """Add up what belongs to each of ``size`` channels, into ``sums[start:]``."""
     for c in range(size):
@@ -42,7 +42,7 @@ def folded(row, sums, start, size):  # type: ignore[no-untyped-def]
             sums[start + c] += row[index * size + c]
 
 
-@part
+@outlined
 def take_moments(flat, height, width, filters, moments, n):  # type: ignore[no-untyped-def]
     """Two passes over an image that is still in the cache, row by row."""
     T = flat.dtype.type

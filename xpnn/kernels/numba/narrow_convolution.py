@@ -12,66 +12,22 @@ shapes alone, so results do not depend on the number of threads.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import prange
 
-from ..._standard import Array
+from . import narrow_geometry as g
 from ._compile import kernel, outlined, part
-from .blocked_product import call, tiles
-from .geometry import Geometry
+from .blocked_product import call
 from .squares import add_row, copy_row, transpose
 
-__all__ = ["backward", "forward", "room", "table"]
-
-# What is where in the table. ROWS are channels times taps, BAND the rows of the output that are
-# laid out at a time; LENGTH and BREADTH are how many pixels and rows there is room for.
-(
-    GROUPS, DEPTH, KERNEL_DOWN, KERNEL_ACROSS, STRIDE_DOWN, STRIDE_ACROSS, DILATION_DOWN,
-    DILATION_ACROSS, TOP, LEFT, DOWN, ACROSS, ROWS, BAND, LENGTH, BREADTH, ZERO, FORWARD, FORWARDS,
-    WEIGHT, WEIGHTS, BACK, BACKS, HEADER,
-) = range(24)  # fmt: skip
-
-#: Numbers that are laid out at a time, about: with their transpose they stay in the second cache.
-_NUMBERS = 1 << 15
-
-#: Rows of the gradient this many bytes apart share one set of the first cache, which has fewer
-#: places than the highest tiles have rows.
-_CONFLICT, _HIGHEST = 4096, 8
-
-
-def table(geometry: Geometry, heights: tuple[int, ...], size: int) -> Array:
-    """Return the sizes of a convolution and its tiles, for numbers of so many bytes."""
-    rows = geometry.depth * geometry.taps
-    filters = geometry.filters // geometry.groups
-    down, across = geometry.count
-    breadth = (rows + 16) // 16 * 16  # one more, of ones
-    band = min(down, max(1, _NUMBERS // (breadth * across)))
-    length = (band * across + 15) // 16 * 16
-    (top, _), (left, _) = geometry.margins
-    low = tuple(h for h in heights if h <= _HIGHEST or down * across * size % _CONFLICT)
-    found = [
-        geometry.groups, geometry.depth, *geometry.kernel, *geometry.stride, *geometry.dilation,
-        top, left, down, across, rows, band, length, breadth, 0,
-    ]  # fmt: skip
-    covers = tiles(filters, heights, True), tiles(filters, low, False), tiles(rows, heights, True)
-    start = HEADER
-    for cover in covers:
-        found += [start, len(cover)]
-        start += cover.size
-    return np.concatenate([np.asarray(found, np.int64), *(cover.ravel() for cover in covers)])
-
-
-def room(table: Array) -> int:
-    """Return how many numbers of scratch a thread needs."""
-    return int(2 * table[LENGTH] * table[BREADTH])
+__all__ = ["backward", "forward"]
 
 
 @part
 def _reach(table, j, width):  # type: ignore[no-untyped-def]
     """Return which windows of a row have a pixel under column j of the filter, and its shift."""
-    shift, stride = j * table[DILATION_ACROSS] - table[LEFT], table[STRIDE_ACROSS]
-    first = min(max(-(shift // stride), 0), table[ACROSS])
-    return first, min(max((width - 1 - shift) // stride + 1, first), table[ACROSS]), shift
+    shift, stride = j * table[g.DILATION_ACROSS] - table[g.LEFT], table[g.STRIDE_ACROSS]
+    first = min(max(-(shift // stride), 0), table[g.ACROSS])
+    return first, min(max((width - 1 - shift) // stride + 1, first), table[g.ACROSS]), shift
 
 
 @outlined
@@ -79,16 +35,20 @@ def _lay_out(table, x, n, group, first, rows, columns):  # type: ignore[no-untyp
     """Lay out what some rows of windows see."""
     T, size = x.dtype.type, x.itemsize
     _, channels, height, width = x.shape
-    across, stride = table[ACROSS], table[STRIDE_ACROSS]
+    across, stride = table[g.ACROSS], table[g.STRIDE_ACROSS]
     row = 0
-    for c in range(table[DEPTH]):
-        plane = (n * channels + group * table[DEPTH] + c) * height
-        for i in range(table[KERNEL_DOWN]):
-            for j in range(table[KERNEL_ACROSS]):
+    for c in range(table[g.DEPTH]):
+        plane = (n * channels + group * table[g.DEPTH] + c) * height
+        for i in range(table[g.KERNEL_DOWN]):
+            for j in range(table[g.KERNEL_ACROSS]):
                 begin, end, shift = _reach(table, j, width)
                 for y in range(rows):
-                    to = row * table[LENGTH] + y * across
-                    line = (first + y) * table[STRIDE_DOWN] + i * table[DILATION_DOWN] - table[TOP]
+                    to = row * table[g.LENGTH] + y * across
+                    line = (
+                        (first + y) * table[g.STRIDE_DOWN]
+                        + i * table[g.DILATION_DOWN]
+                        - table[g.TOP]
+                    )
                     if line < 0 or line >= height:
                         for k in range(across):
                             columns[to + k] = T(0)
@@ -117,18 +77,22 @@ def _add_back(table, columns, n, group, first, rows, dinput):  # type: ignore[no
     """Add numbers that are laid out to the pixels that they belong to."""
     T, size = dinput.dtype.type, dinput.itemsize
     _, channels, height, width = dinput.shape
-    across, stride = table[ACROSS], table[STRIDE_ACROSS]
+    across, stride = table[g.ACROSS], table[g.STRIDE_ACROSS]
     row = 0
-    for c in range(table[DEPTH]):
-        plane = (n * channels + group * table[DEPTH] + c) * height
-        for i in range(table[KERNEL_DOWN]):
-            for j in range(table[KERNEL_ACROSS]):
+    for c in range(table[g.DEPTH]):
+        plane = (n * channels + group * table[g.DEPTH] + c) * height
+        for i in range(table[g.KERNEL_DOWN]):
+            for j in range(table[g.KERNEL_ACROSS]):
                 begin, end, shift = _reach(table, j, width)
                 for y in range(rows):
-                    line = (first + y) * table[STRIDE_DOWN] + i * table[DILATION_DOWN] - table[TOP]
+                    line = (
+                        (first + y) * table[g.STRIDE_DOWN]
+                        + i * table[g.DILATION_DOWN]
+                        - table[g.TOP]
+                    )
                     if line < 0 or line >= height:
                         continue
-                    source = row * table[LENGTH] + y * across + begin
+                    source = row * table[g.LENGTH] + y * across + begin
                     to = (plane + line) * width + begin * stride + shift
                     if stride == 1:
                         add_row(
@@ -147,31 +111,31 @@ def _add_back(table, columns, n, group, first, rows, dinput):  # type: ignore[no
 @outlined
 def _forward(panel, lanes, table, x, weights, starts, output, n, columns):  # type: ignore[no-untyped-def]
     size = x.itemsize
-    filters, pixels = output.shape[1] // table[GROUPS], output.shape[2] * output.shape[3]
-    for group in range(table[GROUPS]):
-        for first in range(0, table[DOWN], table[BAND]):
-            rows = min(table[BAND], table[DOWN] - first)
+    filters, pixels = output.shape[1] // table[g.GROUPS], output.shape[2] * output.shape[3]
+    for group in range(table[g.GROUPS]):
+        for first in range(0, table[g.DOWN], table[g.BAND]):
+            rows = min(table[g.BAND], table[g.DOWN] - first)
             _lay_out(table, x, n, group, first, rows, columns)
-            count = rows * table[ACROSS]
-            place = (n * output.shape[1] + group * filters) * pixels + first * table[ACROSS]
+            count = rows * table[g.ACROSS]
+            place = (n * output.shape[1] + group * filters) * pixels + first * table[g.ACROSS]
             for pixel in range(0, count, 2 * lanes):
                 call(
                     panel,
-                    weights.ctypes.data + size * group * filters * table[ROWS],
-                    table[ROWS],
+                    weights.ctypes.data + size * group * filters * table[g.ROWS],
+                    table[g.ROWS],
                     1,
-                    table.ctypes.data + 8 * ZERO,
+                    table.ctypes.data + 8 * g.ZERO,
                     columns.ctypes.data + size * pixel,
-                    table[LENGTH],
+                    table[g.LENGTH],
                     0,
                     output.ctypes.data + size * (place + pixel),
                     pixels,
                     starts.ctypes.data + size * group * filters * 2 * lanes,
                     2 * lanes,
-                    table.ctypes.data + 8 * table[FORWARD],
-                    table[FORWARDS],
+                    table.ctypes.data + 8 * table[g.FORWARD],
+                    table[g.FORWARDS],
                     min(2 * lanes, count - pixel),
-                    table[ROWS],
+                    table[g.ROWS],
                     1,
                 )
 
@@ -189,7 +153,7 @@ def forward(panel, lanes, table, x, weights, starts, output, scratch, parts):  #
     starts : (F, 2 * lanes)
         The bias of a filter, as often as a panel has columns.
     output : (N, F, H', W')
-    scratch : (parts, `room`)
+    scratch : (parts, `narrow_geometry.room`)
     """
     images = x.shape[0]
     for index in prange(parts):
@@ -204,22 +168,22 @@ def _backward(  # type: ignore[no-untyped-def]
     """Add what an image gives to the gradients of the filters, and make that of the image."""
     size = x.itemsize
     side = 64 // size
-    filters, pixels = dout.shape[1] // table[GROUPS], dout.shape[2] * dout.shape[3]
-    length, breadth = table[LENGTH], table[BREADTH]
+    filters, pixels = dout.shape[1] // table[g.GROUPS], dout.shape[2] * dout.shape[3]
+    length, breadth = table[g.LENGTH], table[g.BREADTH]
     columns, turned = scratch[: length * breadth], scratch[length * breadth :]
     if dinput.shape[0] > 0:
         flat = dinput[n].reshape(-1)
         for k in range(flat.size):
             flat[k] = 0.0
-    for group in range(table[GROUPS]):
-        own = number * partial.shape[1] + group * filters * (table[ROWS] + 1)
-        for first in range(0, table[DOWN], table[BAND]):
-            rows = min(table[BAND], table[DOWN] - first)
+    for group in range(table[g.GROUPS]):
+        own = number * partial.shape[1] + group * filters * (table[g.ROWS] + 1)
+        for first in range(0, table[g.DOWN], table[g.BAND]):
+            rows = min(table[g.BAND], table[g.DOWN] - first)
             _lay_out(table, x, n, group, first, rows, columns)
-            count = rows * table[ACROSS]
-            for k in range(table[ROWS] * length, table[ROWS] * length + count):
+            count = rows * table[g.ACROSS]
+            for k in range(table[g.ROWS] * length, table[g.ROWS] * length + count):
                 columns[k] = 1.0  # the gradient by the bias is a sum
-            for row in range(0, table[ROWS] + 1, side):
+            for row in range(0, table[g.ROWS] + 1, side):
                 for pixel in range(0, count, side):
                     transpose(
                         x.dtype.type(0),
@@ -228,25 +192,25 @@ def _backward(  # type: ignore[no-untyped-def]
                         turned.ctypes.data + size * (pixel * breadth + row),
                         size * breadth,
                     )
-            given = (n * dout.shape[1] + group * filters) * pixels + first * table[ACROSS]
-            for row in range(0, table[ROWS] + 1, 2 * lanes):
+            given = (n * dout.shape[1] + group * filters) * pixels + first * table[g.ACROSS]
+            for row in range(0, table[g.ROWS] + 1, 2 * lanes):
                 place = partial.ctypes.data + size * (own + row)
                 call(
                     panel,
                     dout.ctypes.data + size * given,
                     pixels,
                     1,
-                    table.ctypes.data + 8 * ZERO,
+                    table.ctypes.data + 8 * g.ZERO,
                     turned.ctypes.data + size * row,
                     breadth,
                     0,
                     place,
-                    table[ROWS] + 1,
+                    table[g.ROWS] + 1,
                     place,
-                    table[ROWS] + 1,
-                    table.ctypes.data + 8 * table[WEIGHT],
-                    table[WEIGHTS],
-                    min(2 * lanes, table[ROWS] + 1 - row),
+                    table[g.ROWS] + 1,
+                    table.ctypes.data + 8 * table[g.WEIGHT],
+                    table[g.WEIGHTS],
+                    min(2 * lanes, table[g.ROWS] + 1 - row),
                     count,
                     1,
                 )
@@ -255,10 +219,10 @@ def _backward(  # type: ignore[no-untyped-def]
             for pixel in range(0, count, 2 * lanes):
                 call(
                     panel,
-                    weights.ctypes.data + size * group * filters * table[ROWS],
+                    weights.ctypes.data + size * group * filters * table[g.ROWS],
                     1,
-                    table[ROWS],
-                    table.ctypes.data + 8 * ZERO,
+                    table[g.ROWS],
+                    table.ctypes.data + 8 * g.ZERO,
                     dout.ctypes.data + size * (given + pixel),
                     pixels,
                     0,
@@ -266,8 +230,8 @@ def _backward(  # type: ignore[no-untyped-def]
                     length,
                     zeros.ctypes.data,
                     0,
-                    table.ctypes.data + 8 * table[BACK],
-                    table[BACKS],
+                    table.ctypes.data + 8 * table[g.BACK],
+                    table[g.BACKS],
                     min(2 * lanes, count - pixel),
                     filters,
                     1,
