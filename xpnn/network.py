@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import math
 import operator
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ._checks import checked_number, expect_kind
-from ._inputs import Inputs
-from ._standard import Array, add_to_slices
+from ._contents import Contents
+from ._objective import Objective
+from ._standard import Array
 from .backend import Backend
 from .backend import backend as open_backend
-from .errors import ConfigurationError, DataError, DivergenceError, ShapeError, XpnnError
-from .layers.layer import Layer, find_layers
+from .errors import ConfigurationError, DataError, DivergenceError
 from .losses import Loss
 from .optimizers import SGD, Optimizer
 from .parameters import Parameters
@@ -34,7 +29,7 @@ __all__ = ["Network"]
 _OPTIMIZER_TEMPORARIES = 3
 
 
-class Network(Inputs):
+class Network(Contents, Objective):
     """A network of layers with a loss: the base class.
 
     A network of your own derives from it, keeps its layers in attributes (also in lists or
@@ -89,8 +84,6 @@ class Network(Inputs):
 
     #: Makes plans of how to run a step. `xpnn` hands one over, so that nothing here knows of it.
     planner: ClassVar[Callable[[Network], Any] | None] = None
-    #: Writes model files; handed over likewise.
-    saver: ClassVar[Callable[..., None] | None] = None
 
     def __init__(
         self,
@@ -147,11 +140,6 @@ class Network(Inputs):
 
     # ---------------------------------------------------------------- layers and parameters
 
-    def named_layers(self) -> Iterator[tuple[str, Layer]]:
-        """Yield every layer with its key, composites after the layers that they are made of."""
-        for name, value in vars(self).items():
-            yield from find_layers(name, value)
-
     @property
     def optimizer(self) -> Optimizer:
         """The rule of the updates. Assigning another one forgets what the old one remembered."""
@@ -174,97 +162,6 @@ class Network(Inputs):
     def lr(self, value: float) -> None:
         self.optimizer.lr = checked_number("Network", "lr", value, low=0.0, open_low=True)
         self._healthy = None
-
-    @property
-    def parameters(self) -> Parameters:
-        """The flat vectors. Asking for them draws the parameters that are still missing."""
-        layers = dict(self.named_layers())
-        known = self._parameters
-        if known is None or known.layers != layers:
-            return self._lay_out(layers)
-        known.sync()
-        for layer, place in zip(layers.values(), self._places, strict=True):
-            layer.name, layer.stream = place  # another network may share the layer
-        return self._lay_out(layers) if known.outdated else known
-
-    def _lay_out(self, layers: dict[str, Layer]) -> Parameters:
-        """Make new vectors, unless they would not fit to what the optimizer remembers."""
-        known = self._parameters
-        places = self._name_and_build(layers)
-        with self.backend.scope():
-            fresh = Parameters(layers, self.backend)
-        if self.optimizer_state:
-            if known is not None:
-                fits = known.layers == layers and known.values.parts == fresh.values.parts
-            else:  # in a copy
-                shape = fresh.values.array.shape
-                fits = all(vector.shape == shape for vector in self.optimizer_state.values())
-            if not fits:
-                raise XpnnError(
-                    "layers or parameters were added or removed after training had begun"
-                )
-        self._parameters, self._places = fresh, places
-        return fresh
-
-    def _name_and_build(self, layers: dict[str, Layer]) -> list[tuple[str, Stream]]:
-        """Name the layers, draw what they lack, and return their names and random streams."""
-        positions: dict[int, str] = {}
-        places = []
-        for number, (key, layer) in enumerate(layers.items()):
-            if not hasattr(layer, "params"):
-                raise ConfigurationError(
-                    f"layer {key} ({type(layer).__name__}) has not called super().__init__()"
-                )
-            if id(layer) in positions:
-                raise ConfigurationError(
-                    f"layers {positions[id(layer)]} and {key} are one object: make two"
-                )
-            positions[id(layer)] = key
-            layer.name = f"layer {key} ({type(layer).__name__})"
-            own_seed = getattr(layer, "seed", None)
-            seed = self.seed if own_seed is None else own_seed
-            layer.stream = Stream(seed, 2 * number + 2)
-            places.append((layer.name, layer.stream))
-            layer.build(Stream(seed, 2 * number + 1))
-        return places
-
-    def reseed(self, seed: int) -> None:
-        """Take another seed for what is still to be drawn: masks, and the order of the rows."""
-        self.seed = Stream(seed).seed
-        if self._parameters is not None:
-            self._places = self._name_and_build(self._parameters.layers)
-
-    def to(self, device: str | None = None, backend: str | Backend | None = None) -> Network:
-        """Move parameters, buffers and optimizer state to another device or library.
-
-        Random streams are integers, so training goes on with the same masks. Returns the network.
-        """
-        parameters = self.parameters
-        target = (
-            backend
-            if isinstance(backend, Backend)
-            else open_backend(backend, device, self.backend.dtype)
-        )
-        source = self.backend
-        here = [(layer, layer.params, layer.buffers) for layer in parameters.layers.values()]
-        try:
-            for layer, params, buffers in here:
-                layer.cache.clear()
-                layer.params = {name: source.to_host(value) for name, value in params.items()}
-                layer.buffers = {name: source.to_host(value) for name, value in buffers.items()}
-            with target.scope():
-                state = {
-                    name: target.asarray(source.to_host(value), dtype=target.float_dtype)
-                    for name, value in self.optimizer_state.items()
-                }
-                moved = Parameters(parameters.layers, target)
-        except BaseException:  # such as too little memory there: stay here
-            for layer, params, buffers in here:
-                layer.params, layer.buffers = params, buffers
-            raise
-        self.backend, self.optimizer_state, self._parameters = target, state, moved
-        self._healthy = self._plan = None
-        return self
 
     # ---------------------------------------------------------------- training and evaluation
 
@@ -389,60 +286,6 @@ class Network(Inputs):
                 loss = loss + penalty
         return loss, dinput
 
-    def loss_and_gradient(
-        self, output: Array, target: Any, sample_weight: Any | None = None
-    ) -> tuple[Array, Array]:
-        """Return the loss of an output, without the regularization, and its gradient."""
-        target = self.prepare_target(target, tuple(output.shape))
-        loss = self._loss(output, target, sample_weight)
-        dtype = self.backend.float_dtype
-        if getattr(loss, "dtype", dtype) != dtype:  # NumPy promotes float32 and integers
-            loss = self.backend.xp.astype(loss, dtype)
-        return loss, self._loss_gradient(output)
-
-    def _loss(self, output: Array, target: Array, sample_weight: Any) -> Array:
-        weight = self.prepare_weight(sample_weight)
-        self.loss.weight_sum = None  # a loss that does not say shows none of before
-        if weight is None:  # a loss of a user's own may not know of weights
-            return self.loss.forward(output, target)
-        try:
-            inspect.signature(self.loss.forward).bind(output, target, weight)
-        except TypeError:
-            owner = type(self.loss).__name__
-            raise ConfigurationError(
-                f"{owner} takes no sample_weight: its forward has no third argument"
-            ) from None
-        return self.loss.forward(output, target, weight)
-
-    def _loss_gradient(self, output: Array) -> Array:
-        """Return the gradient of the loss by the output, which a user's own may get wrong."""
-        dout = self.loss.backward()
-        if dout.shape != output.shape:
-            raise ShapeError(
-                f"{type(self.loss).__name__}: the output has shape {tuple(output.shape)}, "
-                f"but backward returned a gradient of shape {tuple(dout.shape)}"
-            )
-        dtype = self.backend.float_dtype
-        return dout if dout.dtype == dtype else self.backend.xp.astype(dout, dtype)
-
-    def _regularize(
-        self, regularization: Regularization, parameters: Parameters, grads: Array
-    ) -> tuple[Array, Array]:
-        """Return the penalty, and the gradients with that of the penalty added."""
-        reshape = self.backend.xp.reshape
-        values = parameters.values.array
-        if regularization.elementwise:
-            slices = parameters.slices(regularization.roles)
-            pieces = [values[part] for part in slices]
-        else:  # written for one parameter at a time: show it shaped arrays
-            parts = parameters.parts(regularization.roles)
-            slices = [slice(part.start, part.stop) for part in parts]
-            pieces = [reshape(values[s], p.shape) for s, p in zip(slices, parts, strict=True)]
-        penalties: list[Any] = [regularization.forward(piece) for piece in pieces]
-        addends = [reshape(regularization.backward(piece), (-1,)) for piece in pieces]
-        grads = add_to_slices(grads, slices, addends)
-        return sum(penalties[1:], start=penalties[0]) if penalties else 0.0, grads
-
     def _update(self, parameters: Parameters, buffers: Array, grads: Array, loss: Array) -> Array:
         """Update the parameters if loss and gradients are finite; return the loss."""
         xp = self.backend.xp
@@ -500,14 +343,6 @@ class Network(Inputs):
         finally:
             self._forget(parameters)
 
-    def data_loss(self, output: Array, target: Any, sample_weight: Any | None = None) -> Array:
-        """Return the loss of an output that the network made, without the regularization."""
-        with self._scope():
-            target = self.prepare_target(target, tuple(output.shape))
-            loss = self._loss(output, target, sample_weight)
-        self.loss.cache.clear()
-        return loss
-
     def observe(self, value: float) -> None:
         """Tell a schedule that waits for a plateau the loss of an epoch."""
         if isinstance(self.optimizer.lr, Schedule):
@@ -516,12 +351,6 @@ class Network(Inputs):
     def reset_divergence(self) -> None:
         """Allow updates again after a step whose loss was not finite."""
         self._healthy = None
-
-    @contextlib.contextmanager
-    def _scope(self) -> Iterator[None]:
-        """Enter the device, and keep NumPy from warning of what is not finite: `train` raises."""
-        with self.backend.scope(), np.errstate(all="ignore"):
-            yield
 
     def _enter(self, mode: str, parameters: Parameters) -> None:
         for layer in parameters.layers.values():
@@ -553,69 +382,3 @@ class Network(Inputs):
                 f"input_shape: expected integers such as (784,), got {input_shape!r}"
             ) from None
         return summarize(self, shape, batch_size)
-
-    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return a copy of all parameters and buffers, on the host, named as in `summary`.
-
-        Examples
-        --------
-        >>> import xpnn
-        >>> net = xpnn.Sequential([xpnn.Linear(2, 1)], xpnn.MeanSquaredError(), lr=0.1)
-        >>> {name: value.shape for name, value in net.state_dict().items()}
-        {'0.W': (2, 1), '0.b': (1,)}
-        """
-        with self.backend.scope():
-            named = self.parameters.named()
-            return {key: np.array(self.backend.to_host(value)) for key, value in named.items()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give parameters and buffers other values, cast to the network's type.
-
-        Parameters
-        ----------
-        state : mapping of str to array_like
-            All of them, named as in `summary` and `state_dict`. What the optimizer remembers
-            stays.
-
-        Raises
-        ------
-        ConfigurationError, ShapeError, DataError
-            For a name that is missing or unknown, another shape, and what is no numbers. Nothing
-            has changed then.
-        """
-        parameters = self.parameters
-        shapes = {key: tuple(value.shape) for key, value in parameters.named().items()}
-        for key in sorted(shapes.keys() ^ state.keys()):
-            what = "is missing" if key in shapes else "is none of the network's"
-            raise ConfigurationError(f"state: {key} {what}; expected {', '.join(shapes)}")
-        arrays = {}
-        for key, value in state.items():
-            array = value if self.backend.owns(value) else self.backend.host_data(value)
-            if tuple(array.shape) != shapes[key]:
-                raise ShapeError(
-                    f"state: {key} has shape {tuple(array.shape)}, expected {shapes[key]}"
-                )
-            arrays[key] = array
-        parameters.assign(arrays)
-
-    def save(self, path: str | os.PathLike[str], **more: Any) -> None:
-        """Write the network to a model file: `xpnn.save`, which has the arguments and errors."""
-        if self.saver is None:
-            raise XpnnError("nobody has handed over a writer of model files: import xpnn")
-        self.saver(path, **more)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the vectors out: a copy holds plain arrays and lays out vectors of its own."""
-        host = self.backend.to_host
-        state = {name: host(vector) for name, vector in self.optimizer_state.items()}
-        gone = {"_parameters": None, "_healthy": None, "_plan": None}
-        return {**vars(self), "optimizer_state": state, **gone}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Bring the optimizer's vectors back to the device."""
-        vars(self).update(state)
-        with self.backend.scope():
-            self.optimizer_state = {
-                name: self.backend.asarray(vector, dtype=self.backend.float_dtype)
-                for name, vector in self.optimizer_state.items()
-            }
