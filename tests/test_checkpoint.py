@@ -19,6 +19,7 @@ import xpnn
 from xpnn import checkpoint, description
 from xpnn.checkpoint import Model, load, save, write_file
 from xpnn.data import Standardization
+from xpnn.description import table
 from xpnn.errors import BackendError, CheckpointError, ConfigurationError, DataError, ShapeError
 
 X = np.random.default_rng(0).normal(size=(12, 4))
@@ -202,7 +203,7 @@ def test_fortran_order_is_not_mixed_up(path):
 
 @pytest.fixture
 def own_names(monkeypatch):
-    monkeypatch.setattr(description, "_own", {kind: {} for kind in description._own})
+    monkeypatch.setattr(table, "_own", {kind: {} for kind in table._own})
 
 
 class Odd(xpnn.Layer):
@@ -247,7 +248,7 @@ def test_own_layer_must_be_registered(own_names, path):
     assert not path.exists()
     xpnn.description.register(Odd)
     save(network, path)
-    description._own["layer"].clear()
+    table._own["layer"].clear()
     with pytest.raises(CheckpointError, match=r"model\.layers\[0\]\.type: unknown layer 'Odd'"):
         load(path)
 

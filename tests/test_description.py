@@ -10,7 +10,7 @@ import pytest
 import xpnn
 from tolerances import assert_close
 from xpnn import description, initializers, schedules
-from xpnn.description import build, describe, register
+from xpnn.description import build, describe, register, table
 from xpnn.errors import BackendError, ConfigurationError
 
 NAMED = {
@@ -378,7 +378,7 @@ def test_description_is_not_changed_by_build():
 @pytest.fixture(autouse=True)
 def own_names(monkeypatch):
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(description, "_own", {kind: {} for kind in description._own})
+    monkeypatch.setattr(table, "_own", {kind: {} for kind in table._own})
 
 
 class Scale(xpnn.Layer):

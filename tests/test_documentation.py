@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import modules
-from xpnn import description
+from xpnn.description import table
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -43,7 +43,7 @@ def run_doctest(test: doctest.DocTest) -> None:
 def without_traces(tmp_path, monkeypatch):
     """Examples may write files and register classes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(description, "_own", {kind: {} for kind in description._own})
+    monkeypatch.setattr(table, "_own", {kind: {} for kind in table._own})
 
 
 @pytest.mark.parametrize("test", docstring_examples(), ids=lambda test: test.name)

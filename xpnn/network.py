@@ -138,7 +138,7 @@ class Network(Contents, Objective):
         """Return the gradient by the input, after every layer has written its own gradients."""
         raise NotImplementedError(f"{type(self).__name__} does not define backward")
 
-    # ---------------------------------------------------------------- layers and parameters
+    # ---------------------------------------------------------------- optimizer and learning rate
 
     @property
     def optimizer(self) -> Optimizer:
