@@ -20,7 +20,8 @@ from hypothesis.extra.numpy import arrays
 import xpnn
 from xpnn import BackendError, ConfigurationError, DataError
 from xpnn import backend as open_backend
-from xpnn.backend import BACKENDS, Backend, _check_cupy, backend_of, to_host
+from xpnn._devices import check_cupy
+from xpnn.backend import BACKENDS, Backend, backend_of, to_host
 
 ROOT = Path(__file__).parents[1]
 
@@ -561,14 +562,14 @@ def install_cupy(monkeypatch, count=1, driver=13000, runtime=13000, faults=None)
     namespace.__array_namespace_info__ = lambda: info
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", namespace)
-    _check_cupy.cache_clear()
+    check_cupy.cache_clear()
 
 
 @pytest.fixture
 def fresh_self_test():
-    _check_cupy.cache_clear()
+    check_cupy.cache_clear()
     yield
-    _check_cupy.cache_clear()
+    check_cupy.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_self_test")
@@ -671,7 +672,7 @@ class TestCuPy:
         install_cupy(monkeypatch, count=2)
         for device in ("cuda:0", "cuda:1", "cuda:0"):
             open_backend(device=device)
-        assert (_check_cupy.cache_info().misses, _check_cupy.cache_info().hits) == (2, 1)
+        assert (check_cupy.cache_info().misses, check_cupy.cache_info().hits) == (2, 1)
 
 
 def test_a_made_up_back_end_has_a_name_for_its_device():
