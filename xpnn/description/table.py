@@ -123,6 +123,7 @@ def register(cls: _Class) -> _Class:
     ...
     ...     def backward(self, dout):
     ...         return self.factor * dout
+    >>> from xpnn.description import describe
     >>> net = xpnn.Sequential([Scale(2.0)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
     >>> describe(net)["layers"]
     [{'type': 'Scale', 'factor': 2.0}]
