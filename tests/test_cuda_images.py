@@ -152,6 +152,30 @@ def test_training_is_that_of_the_layers(dtype):
         assert_close(ours[name], value, dtype, 20)
 
 
+@each_dtype
+def test_residual_blocks(dtype):
+    """With and without a shortcut, one in the other, at the beginning and at the end."""
+
+    def block(channels: int, filters: int, stride: int = 1) -> L.Residual:
+        layers = [L.Conv2d(channels, filters, 3, stride, 1), L.BatchNorm2d(filters), L.ReLU()]
+        layers += [L.Conv2d(filters, filters, 3, padding=1), L.BatchNorm2d(filters)]
+        short = [L.Conv2d(channels, filters, 1, stride), L.BatchNorm2d(filters)]
+        return L.Residual(layers, None if channels == filters and stride == 1 else short)
+
+    def make() -> list[L.Layer]:
+        nested = L.Residual([L.ReLU(), block(8, 8), L.Dropout(0.25)])
+        last = L.Residual([L.Linear(8, 8), L.Tanh()])
+        return [block(2, 2), L.ReLU(), block(2, 8, 2), nested, L.GlobalAvgPool2d(), last]
+
+    network = assert_same_steps(make, (3, 2, 7, 8), dtype, count=3)
+    assert kinds_of(network) == [
+        *("CudaResidualStep", "CudaConvolutionStep", *["CudaResidualStep"] * 2),
+        *("LayerStep", "CudaResidualStep"),
+    ]
+    text = str(xpnn.fusion.plan(network))
+    assert "shortcut: fused by CUDA kernels: Conv2d + BatchNorm2d" in text
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("pool", POOLS)
 def test_bad_numbers_come_through(pool, bad):

@@ -42,6 +42,7 @@ class CudaConvolutionStep(CudaChainStep):
         As for `CudaChainStep`; the convolution without groups.
     """
 
+    channels_last = True
     _pool: Any = None
     _pooled: Any = None
 

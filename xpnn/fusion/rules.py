@@ -31,6 +31,7 @@ from ..layers import (
     Tanh,
 )
 from ..layers.layer import Layer
+from . import cuda_rules
 from .recognition import is_built_in, multiplies, takes_last
 from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
 
@@ -65,12 +66,6 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
     {MaxPool2d, AvgPool2d},
 )
 
-#: With what a chain of images begins on NumPy (True) and on CuPy.
-_FIRST_OF_IMAGES: dict[bool, set[type[Layer]]] = {
-    True: {Conv2d},
-    False: {Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d},
-}
-
 _SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
 
 
@@ -89,6 +84,7 @@ def make_steps(
     lack: str | None,
     scratch: Scratch | None = None,
     counters: Counters | None = None,
+    channels_last: bool = False,
 ) -> list[PlanStep]:
     """Cut a list of layers on NumPy or CuPy into steps, the longest run first.
 
@@ -104,6 +100,8 @@ def make_steps(
         What the steps share, if others have it, too.
     counters : Counters, optional
         What the CUDA kernels of a plan share: given on CuPy.
+    channels_last : bool
+        Whether images come with their channels last in memory.
     """
     numba = lack is None and counters is None
     scratch = scratch or Scratch(dtype)
@@ -111,13 +109,14 @@ def make_steps(
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
-        of_images = type(layers[start]) in _FIRST_OF_IMAGES[numba]
+        of_images = type(layers[start]) in ({Conv2d} if numba else cuda_rules.FIRST_OF_IMAGES)
+        of_images = of_images or (channels_last and type(layers[start]) in _ACTIVATIONS)
         places = _IMAGE_PLACES if of_images else _PLACES
         length = _chain_length(layers[start:], places, numba) if lack is None else 0
         run = tuple(layers[start : start + max(length, 1)])
         first = run[0]
         if length and counters is not None:
-            steps.append(_cuda_chain(run, dtype, counters, of_images))
+            steps.append(cuda_rules.chain(run, _activation(run), of_images, dtype, counters))
         elif length and type(first) is Conv2d:
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
@@ -125,9 +124,11 @@ def make_steps(
         elif numba and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(_sequences(first, dtype, scratch))
         elif counters is not None and type(first) in _SEQUENCES and is_built_in(first):
-            steps.append(_cuda_sequences(first, dtype, counters))
+            steps.append(cuda_rules.sequences(first, dtype, counters))
         elif type(first) is Linear and is_built_in(first):
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
+        elif counters is not None and type(first) is Residual and is_built_in(first):
+            steps.append(cuda_rules.residual(first, make_steps, dtype, counters, channels_last))
         elif numba and type(first) is Residual and is_built_in(first):
             # Blocks follow one another, so they may share what their own steps compute in.
             inner = inner or (Scratch(dtype), Scratch(dtype))
@@ -137,6 +138,7 @@ def make_steps(
             remark, last = _why_not(first, lack), takes_last(first)
             steps.append(LayerStep(first, remark, not multiplies(first), last))
         start += len(run)
+        channels_last = steps[-1].channels_last
     _settle(steps)
     return steps
 
@@ -150,15 +152,8 @@ def _chain_length(
         if length < len(layers):
             layer = layers[length]
             fits = type(layer) in place and is_built_in(layer)
-            length += fits and (numba or _has_cuda_kernel(layer))
+            length += fits and (numba or cuda_rules.has_kernel(layer))
     return length
-
-
-def _has_cuda_kernel(layer: Layer) -> bool:
-    """Tell whether the CUDA kernels can do what a layer of a chain is set to."""
-    if isinstance(layer, Conv2d):
-        return layer.groups == 1
-    return not isinstance(layer, MaxPool2d) or layer._window.taps < 255  # a byte says which
 
 
 def _chain(run: tuple[Layer, ...], dtype: str, scratch: Scratch) -> Step:
@@ -175,17 +170,6 @@ def _images(run: tuple[Any, ...], dtype: str, scratch: Scratch) -> Step:
     if len(run) == 1:
         return plain_step(run[0], dtype, scratch, remark)
     return ConvolutionStep(run, _activation(run), dtype, scratch, remark)
-
-
-def _cuda_chain(
-    run: tuple[Layer, ...], dtype: str, counters: Counters, of_images: bool
-) -> PlanStep:
-    from .cuda_chain import CudaChainStep
-    from .cuda_convolution import CudaConvolutionStep
-
-    remark = f"fused by CUDA kernels: {_names(run)}"
-    kind = CudaConvolutionStep if of_images else CudaChainStep
-    return kind(run, _activation(run), dtype, counters, remark)
 
 
 def _relu(layers: Sequence[Layer]) -> list[Layer]:
@@ -227,18 +211,6 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
     from .recurrence import RecurrentStep  # loads Numba
 
     return RecurrentStep(layer, dtype, scratch, f"{remark}, the whole sequence at once")
-
-
-def _cuda_sequences(layer: Any, dtype: str, counters: Counters) -> PlanStep:
-    remark = f"fused by CUDA kernels: {type(layer).__name__}"
-    if type(layer) is Embedding:
-        from .cuda_lookup import CudaEmbeddingStep
-
-        return CudaEmbeddingStep(layer, dtype, remark)
-    from .cuda_recurrence import CudaRecurrentStep
-
-    remark = f"{remark}, one launch and one product a step"
-    return CudaRecurrentStep(layer, dtype, counters, remark)
 
 
 def _why_not(layer: Layer, lack: str | None) -> str:

@@ -83,10 +83,13 @@ class PlanStep:
         Whether it makes no matrix product but by `multiply`, so that the pool may work on it.
     takes_last : bool
         Whether it is as fast with images (N, C, H, W) whose channels are last in memory.
+    channels_last : bool
+        Whether it is one for CuPy that gives images with their channels last in memory.
     """
 
     joins = False
     takes_last = False
+    channels_last = False
 
     def __init__(self, layers: tuple[Layer, ...], remark: str) -> None:
         self.layers = layers
