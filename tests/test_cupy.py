@@ -394,7 +394,7 @@ def test_no_layer_waits(rig, case, mode):
 
 #: Kernels of one step of the MLP below by fused and by portable steps, but for the products of
 #: matrices, which are cuBLAS's. docs/gpu.md says what they are.
-LAUNCHES = {True: 14, False: 122}
+LAUNCHES = {True: 14, False: 123}
 
 
 @pytest.mark.parametrize("fuse", [True, False])
@@ -731,22 +731,29 @@ def test_initial_weights_are_those_of_numpy_bit_for_bit(device):
 # Machines that lack something
 
 
-def refusal(code: str = "", command: str = "train", **environment: str | None) -> list[str]:
-    """Run xpnn on a device in another process; return what it says, which must be one line."""
-    program = f"import sys; {code}\nimport xpnn.cli\nsys.exit(xpnn.cli.main(sys.argv[1:]))"
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+def refusal(folder: Path, options: str, code: str = "", **environment: str | None) -> str:
+    """Run ``xpnn train`` as a user does; return what it says, which must be one line.
+
+    Python runs `code` when it starts.
+    """
+    (folder / "sitecustomize.py").write_text(code)
+    path = f"{folder}{os.pathsep}{ROOT}"
+    variables = {**os.environ, "PYTHONPATH": path, **environment}
     done = subprocess.run(
-        [sys.executable, "-c", program, *command.split()],
+        [sys.executable, "-m", "xpnn", "train", *options.split()],
         env={name: value for name, value in variables.items() if value is not None},
         capture_output=True,
         text=True,
         check=False,
+        cwd=folder,
     )
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    return lines
+    (line,) = done.stderr.splitlines()
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == [
+        "sitecustomize.py"
+    ]
+    return line
 
 
 HIDE = """
@@ -761,19 +768,19 @@ pathfinder.load_nvidia_dynamic_lib = load
 
 
 def test_no_cupy(tmp_path):
-    (line,) = refusal("sys.modules['cupy'] = None", f"train --device cuda --out {tmp_path}/run")
+    line = refusal(tmp_path, "--device cuda", "import sys; sys.modules['cupy'] = None")
     assert "'cupy' is not installed" in line
     assert "pip install 'xpnn[cuda13]'" in line
 
 
 def test_no_driver(rig, tmp_path):
-    (line,) = refusal("", f"train --device cuda --out {tmp_path}/run", CUPY_ON_CPU=None)
+    line = refusal(tmp_path, "--device cuda", CUPY_ON_CPU=None)
     assert line.endswith("no CUDA device can be used: no NVIDIA driver was found")
 
 
 @pytest.mark.parametrize("index", [7, 64])
 def test_no_such_device(index, tmp_path):
-    (line,) = refusal("", f"train --device cuda:{index} --out {tmp_path}/run")
+    line = refusal(tmp_path, f"--device cuda:{index}")
     assert re.search(rf"there is no device 'cuda:{index}': this machine has \d+$", line)
 
 
@@ -782,7 +789,6 @@ def test_no_such_device(index, tmp_path):
     [("nvrtc", "compile a kernel (NVRTC)"), ("cublas", "multiply matrices (cuBLAS)")],
 )
 def test_a_missing_library_of_cuda(rig, library, what, tmp_path):
-    code = f"exec({HIDE.format(name=library)!r})"
-    (line,) = refusal(code, f"train --device cuda --out {tmp_path}/run")
+    line = refusal(tmp_path, "--device cuda", HIDE.format(name=library))
     assert f"CuPy sees device cuda:0 but cannot {what}: no lib{library}.so was found" in line
     assert "install the CUDA libraries: pip install 'xpnn[cuda13]'" in line
