@@ -15,13 +15,13 @@ trained with, an image is mirrored or not and moved by up to one pixel.
 
 The CNN's shift and dropout were chosen by the accuracy on a tenth of the training part, which
 ``--validate`` holds out: 0.9348 with seed 0, where twice the shift and more dropout had 0.9253. The
-test part was looked at for the figures below and for nothing else. The ResNet was not tuned, and
-has no figures here yet.
+test part was looked at for the figures below and for nothing else. The ResNet was not tuned.
 
 Figures (test accuracy for the seeds 0, 1, 2, and their mean; NumPy with Numba, float32, one
-thread, two and a half minutes each):
+thread, the CNN two and a half minutes each):
 
     cnn       0.9284  0.9298  0.9322    0.9301
+    resnet    0.9241
 """
 
 from __future__ import annotations

@@ -214,12 +214,71 @@ def test_wrong_sequences_are_refused():
 @each_kind
 def test_the_plan_says_why_it_is_not_fused(kind):
     net = xpnn.Sequential(
-        [L.Bidirectional(KINDS[kind](2, 3)), KINDS[kind](6, 2)], xpnn.MeanSquaredError(), lr=0.1
+        [L.Recompute(KINDS[kind](2, 3)), KINDS[kind](3, 2)], xpnn.MeanSquaredError(), lr=0.1
     )
     assert "the layer itself: there is no kernel for it" in str(xpnn.fusion.plan(net))
     text = str(xpnn.fusion.plan(net, kernels=False))
-    assert f"{kind}(6, 2)" in text
+    assert f"{kind}(3, 2)" in text
     assert text.count("kernels are not wanted") >= 2
+
+
+# ------------------------------------------------------------------ both directions
+
+
+@each_kind
+@each_dtype
+@pytest.mark.parametrize("merge", ["concat", "sum"])
+@pytest.mark.parametrize("sequences", [True, False])
+def test_both_directions(kind, dtype, merge, sequences):
+    """Outputs, states, and the gradients of everything; with some steps missing and without."""
+    d, h = 5, 9
+    width = 2 * h if merge == "concat" else h
+    fused, plain = pair(
+        lambda: [
+            L.Linear(d, d),
+            L.Bidirectional(KINDS[kind](d, h, sequences, bias_initializer=drawn), merge),
+            L.Linear(width, width),
+        ],
+        dtype=dtype,
+    )
+    assert "both directions" in str(xpnn.fusion.plan(fused))
+    rng = np.random.default_rng(0)
+    for n, t in ((7, 6), (1, 1), (40, 3)):
+        x, y = rng.standard_normal((n, t, d)), rng.standard_normal((n, t, width))
+        y = y if sequences else y[:, 0]
+        for mask in (None, rng.random((n, t)) < 0.6):
+            for network in (fused, plain):
+                for _, way in network.layers[1].sublayers():
+                    way.mask = mask
+            output, loss = fused.train(x, y)
+            expected_output, expected = plain.train(x, y)
+            assert_close(output, expected_output, dtype, 10)
+            assert_close(loss, expected, dtype, 10)
+            assert_close(fused.parameters.grads.array, plain.parameters.grads.array, dtype, 20)
+            for ours, theirs in zip(
+                *(net.layers[1].sublayers() for net in (fused, plain)), strict=True
+            ):
+                assert_close(ours[1].final["h"], theirs[1].final["h"], dtype, 10)
+                assert_close(ours[1].dinitial["h"], theirs[1].dinitial["h"], dtype, 20)
+            assert_close(fused.eval(x), plain.eval(x), dtype, 10)
+
+
+def test_both_directions_train_like_the_layers_for_200_steps():
+    fused, plain = pair(
+        lambda: [
+            L.Bidirectional(L.LSTM(3, 8)),
+            L.Dropout(0.2),
+            L.Bidirectional(L.GRU(16, 5, return_sequences=False), "sum"),
+            L.Linear(5, 2),
+        ],
+        loss=xpnn.SoftmaxCrossEntropy,
+        dtype="float64",
+    )
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        x = rng.standard_normal((6, 5, 3))
+        loss, expected = (float(net.train(x, x[:, 0, 0] > 0)[1]) for net in (fused, plain))
+        assert math.isclose(loss, expected, rel_tol=1e-11)
 
 
 # ------------------------------------------------------------------ embeddings

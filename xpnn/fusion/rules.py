@@ -17,6 +17,7 @@ from ..layers import (
     AvgPool2d,
     BatchNorm,
     BatchNorm2d,
+    Bidirectional,
     Conv2d,
     Dropout,
     Embedding,
@@ -134,6 +135,9 @@ def make_steps(
             inner = inner or (Scratch(dtype), Scratch(dtype))
             run = (first, *_relu(layers[start + 1 : start + 2]))
             steps.append(_residual(run, dtype, scratch, inner))
+        elif numba and type(first) is Bidirectional and is_built_in(first):
+            inner = inner or (Scratch(dtype), Scratch(dtype))
+            steps.append(_directions(first, dtype, scratch, inner))
         else:
             remark, last = _why_not(first, lack), takes_last(first)
             steps.append(LayerStep(first, remark, not multiplies(first), last))
@@ -186,6 +190,18 @@ def _residual(
     inside = make_steps([step for _, step in layer._layers.named()], dtype, None, inner[0])
     beside = make_steps([step for _, step in layer._shortcut.named()], dtype, None, inner[1])
     return ResidualStep(run, (inside, beside), dtype, scratch)
+
+
+def _directions(
+    layer: Bidirectional, dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
+) -> Step:
+    from .directions import BidirectionalStep  # loads Numba
+
+    one, other = (
+        _sequences(way, dtype, each)
+        for (_, way), each in zip(layer.sublayers(), inner, strict=True)
+    )
+    return BidirectionalStep(layer, (one, other), dtype, scratch)
 
 
 def _activation(run: tuple[Layer, ...]) -> str:
