@@ -276,7 +276,8 @@ class Parameters:
         for key, layer in self.layers.items():
             shown = self._shown[key]
             for kind in ("params", "buffers"):
-                _adopt(layer, kind, shown[kind])
+                if getattr(layer, kind) is not shown[kind]:
+                    _adopt(layer, kind, shown[kind])
             layer.grads = shown["grads"]
 
     def named(self) -> dict[str, Array]:
@@ -309,6 +310,8 @@ class Parameters:
         """
         for key, layer in self.layers.items():
             shown = self._shown[key]["grads"]
+            if layer.grads is shown and shown.keys() == shown.parts.keys():
+                continue
             missing = shown.parts.keys() - layer.grads.keys()
             if missing:
                 raise XpnnError(f"{layer.name}: backward wrote no gradient of {min(missing)!r}")

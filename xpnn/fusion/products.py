@@ -20,6 +20,8 @@ _ENOUGH = 1 << 17
 _LEAST = 16
 #: Rows whose tiles are chosen with care, behind tiles of the greatest height.
 _CAREFUL = 56
+#: Shapes whose tiles are remembered.
+_REMEMBERED = 256
 
 
 def multiply(
@@ -69,7 +71,9 @@ class _Panels(threading.local):
         from ..kernels.numba.blocked_product import panel
 
         self._panel = panel(dtype)
+        self._address = self._panel.address
         self._kernel = panel_product.product
+        self._ways: dict[Any, tuple[Any, ...]] = {}  # by shape, threads, and whether on the pool
         self._width = 2 * self._panel.lanes
         self._room = panel_product.room(self._width)
         self._zeros = np.zeros(self._width, dtype)
@@ -78,18 +82,27 @@ class _Panels(threading.local):
     def __call__(
         self, here: Team, dtype: str, a: Array, ta: bool, b: Array, tb: bool, output: Array
     ) -> None:
-        tiles = _tiles(output.shape[0], self._panel.heights)
-        panels = -(-output.shape[1] // self._width)
+        found = self._ways.get((output.shape, here.size, here.parallel))
+        kernel, tiles, by_rows, parts = found or self._find_way(here, dtype, output.shape)
+        address, width, zeros = self._address, self._width, self._zeros
+        kernel(address, width, a, ta, b, tb, output, tiles, zeros, self._scratch, by_rows, parts)
+
+    def _find_way(self, here: Team, dtype: str, shape: tuple[int, int]) -> tuple[Any, ...]:
+        """Return and remember by which kernel, tiles and parts a product is made."""
+        tiles = _tiles(shape[0], self._panel.heights)
+        panels = -(-shape[1] // self._width)
         by_rows = panels < 2 * here.size and tiles.size > 2 * panels
         parts = min(here.size, tiles.size // 2 if by_rows else panels)
         if len(self._scratch) < parts:
             self._scratch = empty((parts, self._room), dtype)
+        if len(self._ways) >= _REMEMBERED:
+            self._ways.clear()
         kernel = self._kernel[dtype, here.parallel and parts > 1]
-        address, width, zeros = self._panel.address, self._width, self._zeros
-        kernel(address, width, a, ta, b, tb, output, tiles, zeros, self._scratch, by_rows, parts)
+        way = self._ways[shape, here.size, here.parallel] = kernel, tiles, by_rows, parts
+        return way
 
 
-@lru_cache(256)
+@lru_cache(_REMEMBERED)
 def _tiles(rows: int, heights: tuple[int, ...]) -> Array:
     """Cover rows by tiles: the numbers of a table of first rows and heights."""
     from ..kernels.numba.blocked_product import tiles

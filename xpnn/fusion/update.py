@@ -73,6 +73,7 @@ class Update:
             segments[part.role] = part.stop
         self._roles = tuple(segments)
         self._ends = np.asarray(list(segments.values()), dtype=np.int64)
+        self._ones = np.ones(len(self._roles))
         self._settings: Any = None
         self._penalty: tuple[Array, Array] = (np.zeros(0), np.zeros(0))
 
@@ -152,11 +153,12 @@ class Update:
 
     def _decay(self, lr: float) -> Array:
         optimizer = self.optimizer
+        if not optimizer.weight_decay:
+            return self._ones
         kept = np.ones(len(self._roles))
-        if optimizer.weight_decay:
-            for index, role in enumerate(self._roles):
-                if role in optimizer.decay_roles:
-                    kept[index] = 1.0 - lr * optimizer.weight_decay
+        for index, role in enumerate(self._roles):
+            if role in optimizer.decay_roles:
+                kept[index] = 1.0 - lr * optimizer.weight_decay
         return kept
 
 
