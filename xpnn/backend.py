@@ -136,7 +136,7 @@ class Backend:
         DataError
             For complex numbers, text and objects.
         """
-        if type(value) is np.ndarray and value.dtype == dtype and self.name == "numpy":
+        if self.name == "numpy" and type(value) is np.ndarray and value.dtype == dtype:
             return value  # what follows comes to the same, but takes as long as a small layer
         if self.owns(value) and self.name != "numpy":
             default = self._default_dtype(self._kind(value))
