@@ -136,8 +136,11 @@ class Backend:
         DataError
             For complex numbers, text and objects.
         """
-        if self.name == "numpy" and type(value) is np.ndarray and value.dtype == dtype:
-            return value  # what follows comes to the same, but takes as long as a small layer
+        # What follows comes to the same, but takes as long as a small layer. NumPy's float64
+        # equals None.
+        if self.name == "numpy" and type(value) is np.ndarray and dtype is not None:
+            if value.dtype == dtype:
+                return value
         if self.owns(value) and self.name != "numpy":
             default = self._default_dtype(self._kind(value))
             dtype = dtype or default
