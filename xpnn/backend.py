@@ -136,11 +136,11 @@ class Backend:
         DataError
             For complex numbers, text and objects.
         """
-        # What follows comes to the same, but takes as long as a small layer. NumPy's float64
-        # equals None.
-        if self.name == "numpy" and type(value) is np.ndarray and dtype is not None:
-            if value.dtype == dtype:
-                return value
+        # What follows comes to the same, but takes as long as a small layer. Without a type there
+        # is no short way: float64 equals None for NumPy.
+        may_be_ready = self.name == "numpy" and dtype is not None and type(value) is np.ndarray
+        if may_be_ready and value.dtype == dtype:
+            return value
         if self.owns(value) and self.name != "numpy":
             default = self._default_dtype(self._kind(value))
             dtype = dtype or default
