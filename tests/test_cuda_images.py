@@ -260,7 +260,7 @@ def test_empty_batch_and_wrong_shapes():
 
 
 #: Kernels of one step of the network below. docs/gpu.md says what they are.
-LAUNCHES = 28
+LAUNCHES = 24
 
 
 def test_launches_and_no_waiting():

@@ -63,12 +63,19 @@ CHOICES: dict[str, list[dict[str, str]]] = {
     "philox": [{}],
     "update": [{"RULE": rule.upper()} for rule in cuda.optimizers.RULES],
     "elements": [
+        *({"ACTIVATION": "RELU", "NORM": norm, "POOLED": "1"} for norm in ("NONE", "BATCH")),
         *({"ACTIVATION": kind.upper(), "NORM": "BATCH"} for kind in cuda.ACTIVATIONS),
         *({"ACTIVATION": "GELU", "NORM": norm} for norm in ("NONE", "RUNNING", "LAYER")),
     ],
     "columns": [
+        *({"ACTIVATION": "RELU", "NORM": norm, "POOLED": "1"} for norm in ("NONE", "BATCH")),
         *({"ACTIVATION": kind.upper(), "NORM": "NONE"} for kind in cuda.ACTIVATIONS),
         *({"ACTIVATION": "GELU", "NORM": norm} for norm in ("BATCH", "LAYER")),
+    ],
+    "pooled": [
+        {"ACTIVATION": kind, "NORM": norm, "WIDTH": width}
+        for kind, norm in (("GELU", "NONE"), ("RELU", "BATCH"), ("SILU", "RUNNING"))
+        for width in ("1", "PACK")
     ],
     "rows": [{"ACTIVATION": kind.upper(), "NORM": "LAYER"} for kind in cuda.ACTIVATIONS],
 }

@@ -9,7 +9,7 @@ from .._standard import Array
 from ..kernels.cuda import Chain, Counters
 from ..layers import ELU, BatchNorm, BatchNorm2d, Dropout, LayerNorm, LeakyReLU, Linear
 from ..layers.layer import Layer
-from ..random import drop_threshold, keep_scale
+from ..random import Stream, drop_threshold, keep_scale
 from .steps import PlanStep
 
 __all__ = ["CudaChainStep"]
@@ -78,12 +78,9 @@ class CudaChainStep(PlanStep):
             blocks = -(-x.size // _ELEMENTS_A_BLOCK)
             chain.bits = cupy.empty(blocks, dtype=cupy.uint16)
             stream = self._dropout.stream.at(self._dropout.step)  # type: ignore[union-attr]
-        output = x
-        if not self._is_trivial(chain):
-            output = cupy.empty_like(x)
-            chain.forward(output, stream, threshold)
+        output = self._leave(chain, shape, True, stream, threshold)
         self._kept = inputs, chain, input.shape
-        return self._leave(output, shape, training=True)
+        return output
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -100,19 +97,19 @@ class CudaChainStep(PlanStep):
             dbeta, dgamma = norm.grads["beta"], norm.grads["gamma"]
             chain.column_sums(dout, None, dbias, dbeta, dgamma, self._counters)
             if wants_dx:
-                dx = cupy.empty_like(dout)
+                dx = cupy.empty_like(chain.x)
                 chain.backward(dout, dx, dbeta, dgamma)
         elif norm is not None:
             dbeta, dgamma = norm.grads["beta"], norm.grads["gamma"]
             if wants_dx:
-                dx = cupy.empty_like(dout)
+                dx = cupy.empty_like(chain.x)
                 chain.row_gradient(dout, dx)
             chain.column_sums(dout, dx, dbias, dbeta, dgamma, self._counters)
         else:
             dx, written = dout, None
             idle = self._kind == "identity" and chain.bits is None and chain.keep == 1.0
-            if dout.size and not idle:
-                dx = written = cupy.empty_like(dout)
+            if chain.x.size and not idle:
+                dx = written = cupy.empty_like(chain.x)
             if dbias is not None:
                 chain.column_sums(dout, written, dbias, None, None, self._counters)
             elif written is not None:
@@ -127,8 +124,6 @@ class CudaChainStep(PlanStep):
 
     def evaluate(self, input: Array) -> Array:
         """Return the output in test mode."""
-        import cupy
-
         _, x, bias, shape = self._enter(input)
         chain = self._chain(x, bias, "none")
         if self._batchnorm is not None:
@@ -137,11 +132,7 @@ class CudaChainStep(PlanStep):
             chain.inverse = self._batchnorm.buffers["running_var"]
         elif self._layernorm is not None:
             self._of_rows(chain)
-        output = x
-        if not self._is_trivial(chain):
-            output = cupy.empty_like(x)
-            chain.forward(output)
-        return self._leave(output, shape, training=False)
+        return self._leave(chain, shape, False)
 
     # ---------------------------------------------------------------- around the kernels
 
@@ -160,8 +151,21 @@ class CudaChainStep(PlanStep):
             return inputs, inputs, None, shape
         return inputs, inputs.dot(linear.params["W"]), linear.params.get("b"), shape
 
-    def _leave(self, output: Array, shape: tuple[int, ...], training: bool) -> Array:
-        """Make the output of the step of what the kernels end with."""
+    def _leave(
+        self,
+        chain: Chain,
+        shape: tuple[int, ...],
+        training: bool,
+        stream: Stream | None = None,
+        threshold: int = 0,
+    ) -> Array:
+        """Do what comes behind the product and the statistics; return the output of the step."""
+        import cupy
+
+        if self._is_trivial(chain):
+            return chain.x.reshape(shape)
+        output = cupy.empty_like(chain.x)
+        chain.forward(output, stream, threshold)
         return output.reshape(shape)
 
     def _enter_back(self, dout: Array, chain: Chain) -> Array:

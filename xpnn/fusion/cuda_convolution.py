@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .._standard import Array
-from ..kernels.cuda import Chain
+from ..kernels.cuda.chain import Chain, Pooling
 from ..kernels.cuda.images import Geometry
 from ..layers import AvgPool2d, Conv2d, MaxPool2d
 from ..layers._windows import Window
+from ..random import Stream
 from .cuda_chain import CudaChainStep
 
 __all__ = ["CudaConvolutionStep"]
@@ -75,32 +76,48 @@ class CudaConvolutionStep(CudaChainStep):
             rows.dot(filters.T, out=x[start:stop])
         return inputs, x, conv.params.get("b"), shape
 
-    def _leave(self, output: Array, shape: tuple[int, ...], training: bool) -> Array:
-        """Pool."""
+    def _leave(
+        self,
+        chain: Chain,
+        shape: tuple[int, ...],
+        training: bool,
+        stream: Stream | None = None,
+        threshold: int = 0,
+    ) -> Array:
+        """Normalize, activate and pool: at once, where windows do not overlap."""
         import cupy
 
         n, channels, height, width = shape
-        images = output.reshape(n, height, width, channels).transpose(0, 3, 1, 2)
         if self._pool is None:
-            return images
-        count = self._pool.output_shape(shape)[2:]
-        geometry = _geometry(self._pool._window, shape, (n, channels, *count))
+            output = super()._leave(chain, (n, height, width, channels), training)
+            return output.transpose(0, 3, 1, 2)
+        window, count = self._pool._window, self._pool.output_shape(shape)[2:]
+        geometry = _geometry(window, shape, (n, channels, *count))
         pooled = cupy.empty((n, *count, channels), dtype=self._dtype)
         where = None
-        if training and isinstance(self._pool, MaxPool2d):
+        mean, counts_padding = self._pool_settings()
+        if training and not mean:
             where = cupy.empty(pooled.shape, dtype=cupy.uint8)
-        geometry.pool(images, *self._pool_settings(), where, pooled)
-        if training:
-            self._pooled = geometry, where
+        if pooled.size and geometry.is_apart and (self._norm or self._kind != "identity"):
+            sizes = *geometry.size, *geometry.count, *geometry.kernel, *geometry.stride
+            chain.pooling = Pooling(sizes, mean, where)
+            chain.pool(pooled)
+        else:
+            output = super()._leave(chain, (n, height, width, channels), training)
+            images = output.transpose(0, 3, 1, 2)
+            geometry.pool(images, mean, counts_padding, where, pooled)
+            self._pooled = (geometry, where) if training else None
         return pooled.transpose(0, 3, 1, 2)
 
     # ---------------------------------------------------------------- backward
 
     def _enter_back(self, dout: Array, chain: Chain) -> Array:
-        """Go back through the pooling."""
+        """Go back through the pooling, where the kernels of the chain do not."""
         import cupy
 
         dout = dout.astype(self._dtype, copy=False)
+        if chain.pooling is not None:
+            return dout
         if self._pool is None:
             return _pixels(dout)
         geometry, where = self._pooled

@@ -11,7 +11,9 @@
 #include "numbers.cuh"
 #include "philox.cuh"
 
+typedef unsigned char u8;
 typedef unsigned short u16;
+typedef long long i64;
 
 // NORM: none (z = x + bias); of the columns, by the batch (without the bias, which cancels); of the
 // columns, by running averages (inverse is the variance); of the rows.
@@ -123,3 +125,51 @@ struct Chain {
 static __device__ __forceinline__ bool is_kept(const u16 *bits, u64 element) {
   return !bits || (bits[element >> 4] >> (u32)(element & 15) & 1);
 }
+
+// A pooling behind the chain: the rows are pixels, and windows do not overlap.
+#define NOWHERE 255  // the tap that was taken, if it is none
+#define POOL_ARGUMENTS                                                                         \
+  u32 image_height, u32 image_width, u32 down, u32 across, u32 kernel_y, u32 kernel_x,         \
+      u32 stride_y, u32 stride_x
+
+// What comes back to the output of a chain: a matrix; or, with POOLED, the gradient of the pooled
+// images, of any order in memory, and the tap that was taken from each window (null for the mean).
+#if POOLED
+#define GIVEN_ARGUMENTS                                                                        \
+  const REAL *__restrict__ dout, i64 step_n, i64 step_c, i64 step_y, i64 step_x,               \
+      const u8 *__restrict__ where, POOL_ARGUMENTS
+#define GIVEN                                                                                  \
+  Given { dout, step_n, step_c, step_y, step_x, where, image_height, image_width, down,        \
+          across, kernel_y, kernel_x, stride_y, stride_x }
+
+struct Given {
+  const REAL *dout;
+  i64 step_n, step_c, step_y, step_x;
+  const u8 *where;
+  u32 image_height, image_width, down, across, kernel_y, kernel_x, stride_y, stride_x;
+
+  // Goes to a pixel.
+  u64 window;
+  i64 place;
+  u32 tap;
+  __device__ __forceinline__ void go(u32 row) {
+    const u32 n = row / (image_height * image_width), within = row % (image_height * image_width);
+    const u32 y = within / image_width, x = within % image_width;
+    const u32 window_y = y / stride_y, window_x = x / stride_x;
+    const u32 tap_y = y % stride_y, tap_x = x % stride_x;
+    const bool inside =
+        window_y < down && window_x < across && tap_y < kernel_y && tap_x < kernel_x;
+    tap = inside ? tap_y * kernel_x + tap_x : NOWHERE + 1;
+    window = ((u64)n * down + window_y) * across + window_x;
+    place = n * step_n + window_y * step_y + window_x * step_x;
+  }
+  // The gradient of the output there.
+  __device__ __forceinline__ REAL at(u32 column, u32 width) const {
+    if (tap > NOWHERE || (where && where[window * width + column] != tap)) return REAL(0);
+    const REAL given = dout[place + column * step_c];
+    return where ? given : given / REAL(kernel_y * kernel_x);
+  }
+};
+#else
+#define GIVEN_ARGUMENTS const REAL *__restrict__ dout
+#endif

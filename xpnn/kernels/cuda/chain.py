@@ -12,12 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..._standard import Array
 from ...random import Stream
 from ._launch import Counters, dtype_name, nullable, row_grid, u32, u64
 from .loader import function
 
-__all__ = ["ACTIVATIONS", "NORMS", "Chain"]
+__all__ = ["ACTIVATIONS", "NORMS", "Chain", "Pooling"]
 
 #: What the macro ACTIVATION can be.
 ACTIVATIONS = (
@@ -34,6 +36,26 @@ _TILE, _TILES = 512, 8
 #: what a large GPU holds at a time. It does not depend on the GPU, so that the order of the
 #: additions does not either.
 _COLUMNS, _ROWS, _BLOCKS = 32, 32, 512
+
+
+@dataclass(slots=True)
+class Pooling:
+    """A pooling behind a chain, of windows that do not overlap and lie within the image.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Height and width of the images, number of windows down and across, height and width of a
+        window, distance of two of them down and across.
+    mean : bool
+        Whether it takes the mean, or the largest one.
+    where : array of uint8, (N, H', W', C), or None
+        The tap of the largest one, of at most 255.
+    """
+
+    sizes: tuple[int, ...]
+    mean: bool
+    where: Array | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +84,9 @@ class Chain:
         Scale and shift of the normalization.
     bits : array of uint16, or None
         The mask: a bit an element, 16 elements a number, the first in the lowest bit.
+    pooling : Pooling or None
+        Where rows are pixels, and a pooling comes behind: the gradient that the kernels get then
+        is that of the pooled images (N, C, H', W'), in any order in memory.
     """
 
     x: Array
@@ -76,6 +101,7 @@ class Chain:
     gamma: Array | None = None
     beta: Array | None = None
     bits: Array | None = None
+    pooling: Pooling | None = None
 
     def forward(self, output: Array, stream: Stream | None = None, threshold: int = 0) -> None:
         """Write the output; where there are `bits`, draw the mask of the stream into them.
@@ -90,6 +116,24 @@ class Chain:
         words = map(u64, (stream.seed, stream.stream, stream.call))
         arguments = (*self._common(), *words, u32(threshold), nullable(self.bits), output)
         self._launch("elements", "chain_forward", self._tiles(), (32 * _TILES,), arguments)
+
+    def pool(self, output: Array) -> None:
+        """Write the pooled output (N, H', W', C), and where its pixels came from.
+
+        Notes
+        -----
+        One launch. Bytes moved: s read for a pixel; s written for a window, and 1 for `where`.
+        """
+        pooling, width = self.pooling, self.x.shape[1]
+        assert pooling is not None
+        pack = 16 // self.x.itemsize
+        wide = width % pack == 0 and self.x.data.ptr % 16 == 0
+        arguments = (*self._common(), *map(u32, pooling.sizes), u32(int(pooling.mean)))
+        macros = {"NORM": self.norm.upper(), "ACTIVATION": self.activation.upper()}
+        macros["WIDTH"] = "PACK" if wide else "1"
+        found = function("pooled", "chain_pool", dtype_name(self.x), **macros)
+        blocks = -(-output.size // (256 * (pack if wide else 1)))
+        found((blocks,), (256,), (*arguments, nullable(pooling.where), output))
 
     def batch_statistics(
         self, momentum: float, running_mean: Array, running_var: Array, counters: Counters
@@ -151,7 +195,7 @@ class Chain:
         rows, width = self.x.shape
         grid, chunk = _column_grid(rows, width)
         arguments = (
-            *(*self._common(), nullable(self.bits), dout, u32(chunk)),
+            *(*self._common(), nullable(self.bits), *self._given(dout), u32(chunk)),
             *map(nullable, (dx, dbias, dbeta, dgamma)),
             *(_partial(grid, 3, width, self.x), counters.get(grid[0])),
         )
@@ -168,7 +212,7 @@ class Chain:
         activation's input is computed again rather than stored by `column_sums`, which would cost s
         written there instead of 1/8 read here.
         """
-        arguments = (*self._common(), nullable(self.bits), dout)
+        arguments = (*self._common(), nullable(self.bits), *self._given(dout))
         arguments += (nullable(dbeta), nullable(dgamma), dx)
         self._launch("elements", "chain_backward", self._tiles(), (32 * _TILES,), arguments)
 
@@ -190,6 +234,13 @@ class Chain:
         numbers = map(real, (self.epsilon, self.setting, self.keep))
         return (self.x, *map(nullable, vectors), *numbers, *map(u32, self.x.shape))
 
+    def _given(self, dout: Array) -> tuple[Any, ...]:
+        """Return the gradient of the output as the kernels declare it."""
+        if self.pooling is None:
+            return (dout,)
+        steps = (np.int64(stride // dout.itemsize) for stride in dout.strides)
+        return (dout, *steps, nullable(self.pooling.where), *map(u32, self.pooling.sizes))
+
     def _tiles(self) -> tuple[int]:
         return (-(-self.x.size // (_TILE * _TILES)),)
 
@@ -197,6 +248,8 @@ class Chain:
         self, name: str, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], arguments: Any
     ) -> None:
         macros = {"NORM": self.norm.upper(), "ACTIVATION": self.activation.upper()}
+        if self.pooling is not None:
+            macros["POOLED"] = "1"
         found = function(name, kernel, dtype_name(self.x), **macros)
         found(grid, block, arguments)
 

@@ -120,21 +120,29 @@ static __device__ __forceinline__ void combine(REAL (&own)[SUMS]) {
 //
 // `dbias` may be null. `partial` is (SUMS, chunks, width).
 extern "C" __global__ void __launch_bounds__(COLUMNS * WARPS)
-    column_sums(CHAIN_ARGUMENTS, const u16 *__restrict__ bits, const REAL *__restrict__ dout,
-                u32 chunk, REAL *dx, REAL *__restrict__ dbias, REAL *__restrict__ dbeta,
+    column_sums(CHAIN_ARGUMENTS, const u16 *__restrict__ bits, GIVEN_ARGUMENTS, u32 chunk, REAL *dx, REAL *__restrict__ dbias, REAL *__restrict__ dbeta,
                 REAL *__restrict__ dgamma, volatile REAL *partial, u32 *counters) {
   const Chain chain = CHAIN;
   const u32 column = blockIdx.x * COLUMNS + threadIdx.x;
   const bool inside = column < width;
   const u32 begin = blockIdx.y * chunk, end = min(begin + chunk, rows);
   REAL own[SUMS] = {0, 0, 0};
+#if POOLED
+  Given given = GIVEN;
+#endif
   if (inside) {
 #pragma unroll 4
     for (u32 row = begin + threadIdx.y; row < end; row += WARPS) {
       const u64 element = (u64)row * width + column;
+#if POOLED
+      given.go(row);
+      const REAL incoming = given.at(column, width);
+#else
+      const REAL incoming = dout[element];
+#endif
       REAL n;
       const REAL t =
-          chain.gradient(x[element], dout[element], is_kept(bits, element), row, column, n);
+          chain.gradient(x[element], incoming, is_kept(bits, element), row, column, n);
       own[0] += t;
 #if NORM == NONE
       if (dx) dx[element] = t;

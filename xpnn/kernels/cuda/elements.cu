@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
 //
 //   dx = gamma * inverse * (t - dbeta / rows - n * dgamma / rows)
 extern "C" __global__ void __launch_bounds__(32 * WARPS)
-    chain_backward(CHAIN_ARGUMENTS, const u16 *__restrict__ bits, const REAL *__restrict__ dout,
+    chain_backward(CHAIN_ARGUMENTS, const u16 *__restrict__ bits, GIVEN_ARGUMENTS,
                    const REAL *__restrict__ dbeta, const REAL *__restrict__ dgamma,
                    REAL *__restrict__ dx) {
   const Chain chain = CHAIN;
@@ -113,7 +113,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
   if (tile * TILE >= total) return;
   const u32 lane = threadIdx.x % 32;
   const u32 row = (u32)(tile * TILE / width), column = (u32)(tile * TILE % width);
+#if POOLED
+  Given given = GIVEN;
+  const bool packed = is_packed(x) && is_packed(dx);
+#else
   const bool packed = is_packed(x) && is_packed(dout) && is_packed(dx);
+#endif
 #if NORM == BATCH
   const REAL share = REAL(1) / REAL(rows);
 #endif
@@ -122,10 +127,16 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
     Place place(tile, row, column, begin + lane * PACK, total, width);
     Pack in, incoming, out;
     load(x, place, packed, in);
+#if !POOLED
     load(dout, place, packed, incoming);
+#endif
     const Place first = place;
 #pragma unroll
     for (int k = 0; k < PACK; ++k) {
+#if POOLED
+      if (k == 0 || place.column == 0) given.go(place.row);
+      incoming.value[k] = k < first.count ? given.at(place.column, width) : REAL(0);
+#endif
       const bool kept = k >= first.count || is_kept(bits, first.element + k);
       REAL n;
       const REAL t =

@@ -64,6 +64,17 @@ class Geometry:
         """Whether each window is one pixel, so that rows of windows are the pixels themselves."""
         return self.taps == 1 and self.stride == (1, 1) and self.count == self.size
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether no two windows overlap, and all lie within the images."""
+        ends = [
+            (count - 1) * stride + kernel <= size and kernel <= stride
+            for count, stride, kernel, size in zip(
+                self.count, self.stride, self.kernel, self.size, strict=True
+            )
+        ]
+        return all(ends) and self.margin == (0, 0)
+
     def windows_to_rows(self, x: Array, first: int, rows: Array) -> None:
         """Lay out what is under some windows, with zeros outside of the images.
 

@@ -29,7 +29,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> " ".join(names())
-    'cells columns cross_entropy elements embedding images philox rows update'
+    'cells columns cross_entropy elements embedding images philox pooled rows update'
     """
     return sorted(file.removesuffix(".cu") for file in os.listdir(_FOLDER) if file.endswith(".cu"))
 
