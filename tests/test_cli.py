@@ -523,6 +523,11 @@ BAD_OPTIONS = [
     (["train", "--device", "gpu"], "back end 'numpy' has no device 'gpu'"),
     (["train", "--config", "missing.toml"], "missing.toml: No such file"),
     (["train", "digits"], "digits: No such file or directory: for data, give --data digits"),
+    (["train", "--metrics", "r2"], "metrics: r2 is for a regression, digits is a classification"),
+    (
+        ["train", "--data", "diabetes", "--metrics", "mae,top3"],
+        "metrics: top3 is for a classification, diabetes is a regression",
+    ),
     (["evaluate"], "the following arguments are required: RUN"),
     (["evaluate", "missing"], "missing: cannot be read: No such file"),
     (["evaluate", "x", "--part", "half"], "argument --part: invalid choice: 'half'"),

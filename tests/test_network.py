@@ -1346,3 +1346,8 @@ def test_summary_wants_the_shape_of_a_sample(shape):
 def test_an_error_says_which_argument_it_speaks_of(arguments, message):
     with pytest.raises(DataError, match=message):
         classifier(open_backend()).train(*arguments)
+
+
+def test_a_network_shows_what_it_is_made_of():
+    net = Sequential([Linear(2, 3), ReLU()], MeanSquaredError(), lr=0.1)
+    assert repr(net) == "Sequential([Linear(2, 3), ReLU()], MeanSquaredError())"

@@ -76,6 +76,9 @@ class Sequential(Network):
             expect_kind(f"layers[{index}]", layer, Layer)
         _ = self.parameters  # mistakes show here, not at the first step
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.layers!r}, {self.loss!r})"
+
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Yield every layer with its position as its key."""
         for index, layer in enumerate(self.layers):

@@ -12,6 +12,8 @@ from ..data import Dataset
 from ..description import build, make
 from ..errors import ConfigurationError, XpnnError
 from ..losses import SoftmaxCrossEntropy
+from ..metrics import Accuracy, Metric, TopK
+from ..metrics import get as get_metric
 from ..sequential import Sequential
 from ._models import make_layers
 
@@ -40,6 +42,24 @@ def augmentations(entries: list[Any]) -> list[Augmentation]:
     for index, entry in enumerate(entries):
         known = _AUGMENTATIONS.get(entry.lower(), entry) if isinstance(entry, str) else entry
         made.append(make("augmentation", known, f"training.augment[{index}]"))
+    return made
+
+
+def metrics_of_training(names: Iterable[str], dataset: Dataset) -> list[Metric]:
+    """Make the metrics of a training, which suit its data.
+
+    Raises
+    ------
+    ConfigurationError
+        For one that does not, such as the accuracy of a regression.
+    """
+    made = [get_metric(name) for name in names]
+    for metric in made:
+        task = "classification" if isinstance(metric, Accuracy | TopK) else "regression"
+        if task != dataset.task:
+            raise ConfigurationError(
+                f"metrics: {metric.name} is for a {task}, {dataset.name} is a {dataset.task}"
+            )
     return made
 
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .. import metrics as metric_room
 from .._version import __version__
 from ..backend import Backend
 from ..backend import backend as open_backend
@@ -23,7 +22,13 @@ from ._curves import draw, text_curve
 from ._measure import describe_result, measure
 from ._output import note, say
 from ._prepared import Prepared, prepare
-from ._recipe import METRICS, augmentations, make_network, metrics_of_test
+from ._recipe import (
+    METRICS,
+    augmentations,
+    make_network,
+    metrics_of_test,
+    metrics_of_training,
+)
 from ._runs import CURVES, MODEL, RunFolder, refuse_used
 
 _INTERRUPTED = 130
@@ -50,7 +55,7 @@ def train(arguments: argparse.Namespace) -> int:
     dataset = prepared.dataset
     training.setdefault("metrics", list(METRICS[dataset.task]))
     augment = augmentations(training.get("augment", []))
-    metrics = [metric_room.get(name) for name in training["metrics"]]
+    metrics = metrics_of_training(training["metrics"], dataset)
     network = _network(model_table, dataset, backend, configuration_file(arguments))
     folder = RunFolder(configuration, dataset.name, arguments.out, arguments.resume)
     described: dict[str, Any] = {
