@@ -12,6 +12,7 @@ gradients clipped to a norm of 1, batches of 128, 12 epochs; images are mirrored
 Figures: with seed 0 the GRU, 61,962 parameters, has a test accuracy of 0.9059, and of 0.9110 on the
 tenth of the training part that ``--validate`` holds out, by which the recipe was judged before the
 test part was looked at. NumPy, float32, one thread, without compiled kernels two to three minutes.
+With the same recipe and seed 0 the LSTM has a test accuracy of 0.9029.
 """
 
 from __future__ import annotations
