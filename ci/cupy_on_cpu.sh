@@ -53,7 +53,7 @@ XPNN_TEST_BACKENDS=numpy,array_api_strict,cupy \
 # since the kernels of the second one are the same.
 careful=(-k "not cuda1")
 careful+=(tests/test_cuda_{fusion,images,kernels,sequences}.py)
-careful+=(tests/test_{layers,losses,optimizers,streaming}.py)
+careful+=(tests/test_{layers,streaming}.py)
 say "with guarded memory: no write out of bounds, nothing depends on fresh memory"
 CUPY_ON_CPU_CHECK=1 test_on_rig "${careful[@]}"
 say "with threads in the other order: no result depends on it"
