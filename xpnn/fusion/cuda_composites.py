@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._standard import Array
@@ -34,14 +34,7 @@ class CudaResidualStep(PlanStep):
 
     def forward(self, input: Array) -> Array:
         """Return the sum of both ways in training mode."""
-        self.layers[0].output_shape(input.shape)
-        found = []
-        for way in self._ways:
-            output = input
-            for step in way:
-                output = step.forward(output)
-            found.append(output)
-        return _sum(*found)
+        return self._go(input, lambda step, output: step.forward(output))
 
     def backward(self, dout: Array) -> Array | None:
         """Return the sum of the gradients that both ways bring."""
@@ -63,12 +56,16 @@ class CudaResidualStep(PlanStep):
 
     def evaluate(self, input: Array) -> Array:
         """Return the sum of both ways in test mode."""
+        return self._go(input, lambda step, output: step.evaluate(output))
+
+    def _go(self, input: Array, run: Callable[[PlanStep, Array], Array]) -> Array:
+        """Go both ways with a step's method; return the sum of what comes out."""
         self.layers[0].output_shape(input.shape)
         found = []
         for way in self._ways:
             output = input
             for step in way:
-                output = step.evaluate(output)
+                output = run(step, output)
             found.append(output)
         return _sum(*found)
 
