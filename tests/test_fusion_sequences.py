@@ -162,6 +162,26 @@ def test_the_number_of_threads_changes_nothing_in_the_gradients(kind, monkeypatc
         np.testing.assert_array_equal(gradient, found[0][1])
 
 
+@each_dtype
+@pytest.mark.parametrize("shape", [(5, 7), (64, 32), (33, 50), (20, 64), (130, 100)])
+def test_weights_are_packed_as_they_are_and_transposed(shape, dtype):
+    from xpnn.kernels.numba import recurrent
+    from xpnn.kernels.numba.blocked_product import panel
+
+    depth, columns = shape
+    width = 2 * panel(dtype).lanes
+    w, last = (np.random.default_rng(0).normal(size=s).astype(dtype) for s in (shape, columns))
+    for transposed, rows in ((0, np.vstack([w, last])), (1, np.vstack([w.T, np.zeros(depth)]))):
+        count = -(-rows.shape[1] // width)
+        packed = [np.full((count * len(rows), width), np.nan, dtype) for _ in range(2)]
+        recurrent.prepare[dtype, False](w, last, packed[0], w, last, packed[1], transposed, 2)
+        expected = np.zeros((len(rows), count * width))
+        expected[:, : rows.shape[1]] = rows
+        for found in packed:
+            found = found.reshape(count, len(rows), width).swapaxes(0, 1)
+            np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
 @each_kind
 def test_states_go_on_and_outputs_are_kept(kind):
     """A sequence in two parts; what the network gives is not overwritten by the next step."""

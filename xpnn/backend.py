@@ -136,10 +136,10 @@ class Backend:
         DataError
             For complex numbers, text and objects.
         """
-        # What follows comes to the same, but takes as long as a small layer. Without a type there
-        # is no short way: float64 equals None for NumPy.
-        may_be_ready = self.name == "numpy" and dtype is not None and type(value) is np.ndarray
-        if may_be_ready and value.dtype == dtype:
+        # What follows comes to the same, but takes as long as a small layer. `float_dtype` stays
+        # without a type, too. (None itself equals float64 for NumPy.)
+        may_be_ready = self.name == "numpy" and type(value) is np.ndarray
+        if may_be_ready and value.dtype == (self.float_dtype if dtype is None else dtype):
             return value
         if self.owns(value) and self.name != "numpy":
             default = self._default_dtype(self._kind(value))
@@ -168,6 +168,8 @@ class Backend:
         DataError
             For complex numbers, text, objects, rows of unequal length and masked values.
         """
+        if type(value) is np.ndarray and value.dtype.kind in "fiub":
+            return value
         place = f"{name}: " if name else ""
         if array_api_compat.is_array_api_obj(value) and not isinstance(
             value, np.ndarray | np.generic

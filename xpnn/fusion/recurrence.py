@@ -43,6 +43,12 @@ class RecurrentStep(Step):
         self._has_cells = isinstance(layer, LSTM)
         self._none = np.empty((0, layer.hidden_dim), self._dtype)
         self._tables: dict[tuple[int, int], tuple[Array, Array]] = {}
+        ways = [
+            tiles(rows, self._panel.heights, False) for rows in (layer.input_dim, layer.hidden_dim)
+        ]
+        # The tiles of the rows of the weights of the input, then of the state, and an offset of 0.
+        table = np.concatenate([*(way.ravel() for way in ways), [0]])
+        self._weight_tiles = table, len(ways[0])
         self._nothing = np.empty(0, self._dtype)
         self._kept: Any = None
 
@@ -111,9 +117,6 @@ class RecurrentStep(Step):
             places = [grads[name] for name in ("Wx", "Wh", "bx", "bh")]
         else:
             places = [grads[name] for name in ("Wx", "Wh", "b")] + [self._nothing]
-        heights = self._panel.heights
-        tables = [tiles(rows, heights, False) for rows in (inputs, layer.hidden_dim)]
-        table = np.concatenate([*(table.ravel() for table in tables), [0]])
         width = 2 * self._panel.lanes
         count = -(-layer.gates * layer.hidden_dim // width)
         parts, parallel = self._share(len(kept["gates"]), count)
@@ -121,7 +124,7 @@ class RecurrentStep(Step):
             kept["xs"], kept["hs"], kept["gates"], kept["hn"],
             self._buffer("panels", parts * (_BLOCK + 2), width),
             self._buffer("products", count * (inputs + layer.hidden_dim), width),
-            *places, self._panel.address, table, len(tables[0]), parts,
+            *places, self._panel.address, *self._weight_tiles, parts,
         )  # fmt: skip
 
     def forget(self) -> None:
@@ -160,8 +163,12 @@ class RecurrentStep(Step):
         bx = bx[0]
         bh = as_rows(layer.params["bh"], width, self._dtype)[0] if layer.gates == 3 else bx
         states = [kept["hs"], kept["cs"]]
-        for all_states, first in zip(states, layer._first_states(input), strict=False):
-            all_states[:n] = first
+        if layer.initial:
+            for all_states, first in zip(states, layer._first_states(input), strict=False):
+                all_states[:n] = first
+        else:
+            for all_states in states:
+                all_states[:n] = 0.0
         parts, parallel = self._share(n * t, n)
         px, ph = self._packed("x", inputs, width), self._packed("h", hidden, width)
         recurrent.prepare[self._name, parallel](wx, bx, px, wh, bh, ph, 0, parts)

@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 
 from ._compile import inlined, outlined
 from .blocked_product import vector_bytes
+from .squares import copy_row, transpose
 
 __all__ = ["pack", "pack_rows", "pack_transposed"]
 
@@ -22,33 +23,45 @@ __all__ = ["pack", "pack_rows", "pack_transposed"]
 def pack(w, last, panels, part, parts):  # type: ignore[no-untyped-def]
     """Pack a share of ``w`` (K, M) and, as the last row, of ``last`` (M,)."""
     depth, columns = w.shape
-    width = panels.shape[1]
+    width, size, real = panels.shape[1], w.itemsize, w.dtype.type(0)
     count = panels.shape[0] // (depth + 1)
-    for number in range(part * count // parts, (part + 1) * count // parts):
-        first = number * width
-        here = min(width, columns - first)
-        for k in range(depth + 1):
-            to = panels[number * (depth + 1) + k]
-            row = w[k] if k < depth else last
-            for j in range(here):
-                to[j] = row[first + j]
+    first, final = part * count // parts, (part + 1) * count // parts
+    for k in range(depth + 1):  # in the order of the memory of w, which comes from far away
+        source = last.ctypes.data if k == depth else w.ctypes.data + size * k * columns
+        for number in range(first, final):
+            to = panels.ctypes.data + size * (number * (depth + 1) + k) * width
+            here = min(width, columns - number * width)
+            copy_row(real, source + size * number * width, to, here)
             for j in range(here, width):
-                to[j] = 0.0
+                panels[number * (depth + 1) + k, j] = 0.0
 
 
 @outlined
 def pack_transposed(w, panels, part, parts):  # type: ignore[no-untyped-def]
     """Pack a share of the transpose of ``w`` (M, K); the last row is 0."""
     columns, depth = w.shape
-    width = panels.shape[1]
+    width, size, real = panels.shape[1], w.itemsize, w.dtype.type(0)
     count = panels.shape[0] // (depth + 1)
+    side = 64 // size
     for number in range(part * count // parts, (part + 1) * count // parts):
         to = panels[number * (depth + 1) : (number + 1) * (depth + 1)]
         to[depth] = 0.0
-        for j in range(width):
+        for j in range(0, width, side):
             column = number * width + j
-            for k in range(depth):
-                to[k, j] = w[column, k] if column < columns else 0.0
+            whole = 0
+            if side <= width and column + side <= columns:
+                whole = depth // side * side
+            for k in range(0, whole, side):
+                transpose(
+                    real,
+                    w.ctypes.data + size * (column * depth + k),
+                    size * depth,
+                    to.ctypes.data + size * (k * width + j),
+                    size * width,
+                )
+            for i in range(j, min(j + side, width)):
+                for k in range(whole, depth):
+                    to[k, i] = w[number * width + i, k] if number * width + i < columns else 0.0
 
 
 @intrinsic  # type: ignore[untyped-decorator]
