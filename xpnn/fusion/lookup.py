@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from .._standard import Array
 from ..kernels.numba import embedding
 from ..layers import Embedding
+from .memory import empty
 from .steps import Scratch, Step, as_rows
 from .threads import team
 
@@ -35,16 +35,14 @@ class EmbeddingStep(Step):
         super().__init__((layer,), dtype, scratch, remark)
         self._layer = layer
         self._ids: Any = None
-        self._chains = np.empty(0, np.int64)
+        self._places = np.empty(0, np.int64)
 
     def forward(self, input: Array) -> Array:
         """Return the vectors of the ids."""
         ids = self._checked_ids(input)
         self._ids = ids
-        output = None
-        if self.keeps_output:
-            output = self._buffer("output", ids.size, self._layer.dim)
-        return self._look_up(ids, output).reshape(*input.shape, self._layer.dim)
+        output = self._look_up(ids, self._result(ids.size, self._layer.dim))
+        return output.reshape(*input.shape, self._layer.dim)
 
     def backward(self, dout: Array) -> None:
         """Write the gradient of W. There is none of the ids."""
@@ -54,11 +52,11 @@ class EmbeddingStep(Step):
         skipped = -1 if layer.padding_idx is None else layer.padding_idx
         rows = as_rows(dout, layer.dim, self._dtype)
         parts, parallel = team().share(gradient.size)
-        needed = layer.num + parts * (ids.size + 1)
-        if self._chains.size < needed:
-            self._chains = np.empty(needed, np.int64)
+        needed = embedding.room(layer.num, ids.size, parts)
+        if self._places.size < needed:
+            self._places = np.empty(needed, np.int64)
         add_up = embedding.add_up[self._name, parallel]
-        add_up(rows, ids, gradient, skipped, self._chains, parts)
+        add_up(rows, ids, gradient, skipped, self._places, parts)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
@@ -67,22 +65,20 @@ class EmbeddingStep(Step):
     def evaluate(self, input: Array) -> Array:
         """Return the vectors of the ids, in new memory."""
         ids = self._checked_ids(input)
-        return self._look_up(ids, None).reshape(*input.shape, self._layer.dim)
+        output = self._look_up(ids, empty((ids.size, self._layer.dim), self._dtype))
+        return output.reshape(*input.shape, self._layer.dim)
 
     def _checked_ids(self, input: Array) -> Array:
         """Return the ids as a vector that the kernels can go by."""
         self._checked(input.shape)
         if input.dtype.kind not in "iu":
             self._layer.check_ids(input)
-        ids = np.array(input, dtype=np.int64, order="C").reshape(math.prod(input.shape))
+        ids = as_rows(input, 1, np.int64).reshape(-1)
         # One look for both ends: what is negative is a large number without a sign.
         if np.maximum.reduce(ids.view(np.uint64), initial=0) >= self._layer.num:
             self._layer.check_ids(input)
         return ids
 
-    def _look_up(self, ids: Array, output: Array | None) -> Array:
-        weight = self._layer.params["W"]
-        if output is None:
-            output = np.empty((ids.size, self._layer.dim), self._dtype)
-        self._launch(embedding.look_up, output.size, weight, ids, output)
+    def _look_up(self, ids: Array, output: Array) -> Array:
+        self._launch(embedding.look_up, output.size, self._layer.params["W"], ids, output)
         return output

@@ -8,12 +8,16 @@ import numpy as np
 from ._compile import bound, kernel, outlined
 from ._memory import clear, copy, fetch
 
-__all__ = ["add_up", "look_up"]
+__all__ = ["add_up", "look_up", "room"]
 
 _prange = numba.prange
 
 #: So many rows before one is needed it is fetched: ids come in no order that a processor foresees.
-_AHEAD = 4
+_AHEAD = 16
+
+#: Ids that are not those of a part are counted in so many places by turns: one would have to be
+#: read again as soon as it is written.
+_OTHERS = 16
 
 
 @outlined
@@ -39,54 +43,76 @@ def look_up(weight, ids, output, parts):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def _add_up(dout, ids, gradient, skipped, heads, links, first, last):  # type: ignore[no-untyped-def]
+def _sort(ids, first, last, ends, order):  # type: ignore[no-untyped-def]
+    """Put the places in ``ids`` in the order of the ids from ``first`` to ``last``.
+
+    ``ends`` becomes where each id's places end in ``order``. There is no branch, as what a
+    processor would have to guess takes longer.
+    """
+    others = np.uint64(last - first)
+    ends[:] = 0
+    for i in range(ids.size):
+        ends[min(np.uint64(ids[i] - first), others + np.uint64(i % _OTHERS))] += 1
+    total = 0
+    for j in range(ends.size):
+        here = ends[j]
+        ends[j] = total
+        total += here
+    for i in range(ids.size):
+        number = min(np.uint64(ids[i] - first), others + np.uint64(i % _OTHERS))
+        place = ends[number]
+        order[np.uint64(place)] = i
+        ends[number] = place + 1
+
+
+@outlined
+def _add_up(dout, ids, gradient, skipped, ends, order, first, last):  # type: ignore[no-untyped-def]
     width = gradient.shape[1]
     size = width * gradient.itemsize
     source, to = dout.ctypes.data, gradient.ctypes.data
-    # A chain of places for each id, from its first to its last. All other ids share one more, as
-    # what a processor would have to guess takes longer.
-    rest = np.uint64(last - first)
-    heads[:] = -1
-    for i in range(ids.size - 1, -1, -1):
-        place = min(np.uint64(ids[i] - first), rest)
-        links[i] = heads[place]
-        heads[place] = i
+    _sort(ids, first, last, ends, order)
+    k = 0
     for number in range(first, last):
-        fetched = heads[min(number + _AHEAD, last - 1) - first]
-        if fetched >= 0:
-            fetch(source + size * fetched, size)
-        i = heads[number - first]
-        if i < 0 or number == skipped:
+        end = ends[number - first]
+        if k == end or number == skipped:
             clear(to + size * number, size)
+            k = end
             continue
-        copy(to + size * number, source + size * i, size)
-        i = links[i]
-        while i >= 0:
-            total, row = gradient[number], dout[i]
-            for j in range(width):
-                total[j] += row[j]
-            i = links[i]
+        begin = k
+        while k < end:
+            fetch(source + size * order[min(k + _AHEAD, ids.size - 1)], size)
+            if k == begin:
+                copy(to + size * number, source + size * order[k], size)
+            else:
+                total, row = gradient[number], dout[order[k]]
+                for j in range(width):
+                    total[j] += row[j]
+            k += 1
 
 
 @kernel("matrix indices matrix! integer indices! integer")
-def add_up(dout, ids, gradient, skipped, chains, parts):  # type: ignore[no-untyped-def]
+def add_up(dout, ids, gradient, skipped, places, parts):  # type: ignore[no-untyped-def]
     """Set each row of ``gradient`` to the sum of the rows of ``dout`` that have its id.
 
     They are added in their order, whoever does it: each part has some of the ids for itself, and
-    looks at all. The row of ``skipped`` is 0; there may be none such. ``chains`` has room for a
-    number for each row and for each part, and one for each place in each part.
+    looks at all. The row of ``skipped`` is 0; there may be none such. ``places`` has `room`.
     """
     count, rows = ids.size, gradient.shape[0]
     for part in _prange(parts):
         first, last = bound(part, parts, rows, 1), bound(part + 1, parts, rows, 1)
-        links = rows + parts + part * count
+        order = rows + parts * _OTHERS + part * count
         _add_up(
             dout,
             ids,
             gradient,
             skipped,
-            chains[first + part : last + part + 1],
-            chains[links : links + count],
+            places[first + part * _OTHERS : last + (part + 1) * _OTHERS],
+            places[order : order + count],
             first,
             last,
         )
+
+
+def room(rows: int, ids: int, parts: int) -> int:
+    """Return how many numbers `add_up` needs to sort so many ids."""
+    return rows + parts * (_OTHERS + ids)
