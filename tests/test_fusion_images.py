@@ -126,6 +126,55 @@ def test_runs(activation, pool, norm, dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("activation", ["", "ReLU"])
+def test_pairs_of_pixels(activation, norm, dtype):
+    """Pooling of 2 x 2 over even sizes and whole vectors of channels has kernels of its own."""
+
+    def run(channels: int, filters: int) -> list[L.Layer]:
+        layers: list[L.Layer] = [L.Conv2d(channels, filters, 3, padding=1)]
+        layers += [L.BatchNorm2d(filters)] if norm else []
+        layers += [ACTIVATIONS[activation]()] if activation else []
+        return [*layers, L.MaxPool2d(2)]
+
+    def make() -> list[L.Layer]:
+        return [*run(2, 16), *run(16, 48), L.Flatten(), L.Linear(48 * 2 * 3, 3)]
+
+    fused, plain = images_through(make, (5, 2, 8, 12), dtype)
+    for actual, expected in zip(fused[1:], plain[1:], strict=True):
+        assert_close(actual, expected, dtype, 20)
+    assert_same_state(fused[0], plain[0], dtype, 20)
+
+
+@each_dtype
+@pytest.mark.parametrize("activation", ["", "ReLU"])
+def test_pairs_of_pixels_that_are_equal_or_not_finite(activation, dtype):
+    """Of equal pixels the first gets the gradient; NaN stays the largest, infinity is one."""
+    conv = L.Conv2d(1, 16, 1, bias=False, weight_initializer="ones")
+    run = [conv, *([ACTIVATIONS[activation]()] if activation else []), L.MaxPool2d(2)]
+    network = xpnn.Sequential(run, xpnn.MeanSquaredError(), lr=0.1, seed=0, dtype=dtype)
+    (step,) = xpnn.fusion.plan(network).steps
+    step.wants_gradient = True
+    finite = [[1, 1, -2, -1, 0, -0.0], [1, 1, -1, -3, 0, 0]]
+    infinite = [[np.inf, 1, -np.inf, -1, -np.inf, -np.inf], [2, np.inf, 1, -1, -np.inf, -np.inf]]
+    undefined = [[np.nan, 1, np.inf, 2, -1, np.nan], [2, 3, 1, np.nan, np.nan, -np.inf]]
+    dout = np.arange(16 * 6, dtype=dtype).reshape(1, 16, 2, 3) + 1
+    for rows in (finite + infinite, undefined + undefined):
+        x = np.asarray(rows, dtype).reshape(1, 1, 4, 6)
+        output = step.forward(x)
+        dinput = step.backward(dout)
+        expected, gradient = x, dout
+        with np.errstate(invalid="ignore"):  # infinity times zero, in the gradient of the filters
+            for layer in run:
+                expected = layer.forward(expected)
+            for layer in reversed(run):
+                gradient = layer.backward(gradient)
+        np.testing.assert_array_equal(output, expected)
+        if rows[0] is finite[0]:
+            np.testing.assert_allclose(dinput, gradient, rtol=LIMIT[dtype])
+
+
+@each_dtype
 def test_training_is_that_of_the_layers(dtype):
     """200 steps of a network of every kind of run, with batches that shrink and grow."""
 

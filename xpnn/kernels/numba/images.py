@@ -11,8 +11,9 @@ import numpy as np
 from numba import prange
 
 from ._compile import Kernel, inlined, outlined
-from .activations import _KINDS, _RELU, _activate
+from .activations import _IDENTITY, _KINDS, _RELU, _activate
 from .moments import cleared, folded, tiled
+from .pooled_pairs import activate_pairs, spread_pairs
 
 __all__ = ["AVERAGE", "BACKWARD", "FORWARD", "MAXIMUM", "NONE"]
 
@@ -26,6 +27,18 @@ NONE, MAXIMUM, AVERAGE = range(3)
 ) = range(16)  # fmt: skip
 
 
+@inlined
+def _in_pairs(kind, pool, sizes, itemsize):  # type: ignore[no-untyped-def]
+    """Tell whether the kernels of `pooled_pairs` do it: every pixel is in one window of 2 x 2."""
+    window = sizes[KERNEL_DOWN] == 2 and sizes[KERNEL_ACROSS] == 2
+    steps = sizes[STRIDE_DOWN] == 2 and sizes[STRIDE_ACROSS] == 2
+    cover = sizes[HEIGHT] == 2 * sizes[DOWN] and sizes[WIDTH] == 2 * sizes[ACROSS]
+    padded = sizes[PADDING_DOWN] != 0 or sizes[PADDING_ACROSS] != 0
+    fill = sizes[CHANNELS] * itemsize % 64 == 0
+    known = kind in (_IDENTITY, _RELU)
+    return known and pool == MAXIMUM and window and steps and cover and fill and not padded
+
+
 @outlined
 def _finish(kind, x, centre, scale, shift, a, pool, sizes, output, codes, begin, end):  # type: ignore[no-untyped-def]
     """Activate images row by row, and pool each image while it is in the cache."""
@@ -34,6 +47,15 @@ def _finish(kind, x, centre, scale, shift, a, pool, sizes, output, codes, begin,
     height, width, channels = sizes[HEIGHT], sizes[WIDTH], sizes[CHANNELS]
     length = width * channels
     centres, scales, shifts = tiled(centre, width), tiled(scale, width), tiled(shift, width)
+    if _in_pairs(len(kind), pool, sizes, x.itemsize):
+        size = sizes[DOWN] * sizes[ACROSS] * channels
+        for n in range(begin, end):
+            start = ((n * sizes[TALL] + sizes[TOP]) * sizes[WIDE] + sizes[LEFT]) * channels
+            activate_pairs(
+                kind, x, n * height * length, width, centre, scale, shift, output, start,
+                sizes[WIDE] * channels, codes, n * size, sizes[DOWN], sizes[ACROSS],
+            )  # fmt: skip
+        return
     inner = np.empty(height * length if pool != NONE else 0, x.dtype)
     for n in range(begin, end):
         for i in range(height):
@@ -103,12 +125,23 @@ def _spread(  # type: ignore[no-untyped-def]
     length, image = width * channels, sizes[TALL] * sizes[WIDE] * channels
     centres, scales, shifts = tiled(centre, width), tiled(scale, width), tiled(shift, width)
     totals, products = np.empty(length, x.dtype), np.empty(length, x.dtype)
+    pairs = _in_pairs(len(kind), pool, sizes, x.itemsize)
     for n in range(begin, end):
         cleared(gradient[n * image : (n + 1) * image])
-        if pool != NONE:
-            _unpool(dout, codes, pool, sizes, gradient, n)
         cleared(totals)
         cleared(products)
+        if pairs:
+            start = ((n * sizes[TALL] + sizes[TOP]) * sizes[WIDE] + sizes[LEFT]) * channels
+            spread_pairs(
+                kind, dout, codes, n * sizes[DOWN] * sizes[ACROSS] * channels, x,
+                n * height * length, width, centre, scale, shift, gradient, start,
+                sizes[WIDE] * channels, totals, products, sizes[DOWN], sizes[ACROSS],
+            )  # fmt: skip
+            folded(totals, sums, 2 * n * channels, channels)
+            folded(products, sums, (2 * n + 1) * channels, channels)
+            continue
+        if pool != NONE:
+            _unpool(dout, codes, pool, sizes, gradient, n)
         for i in range(height):
             pixel = x[(n * height + i) * length : (n * height + i + 1) * length]
             start = ((n * sizes[TALL] + sizes[TOP] + i) * sizes[WIDE] + sizes[LEFT]) * channels

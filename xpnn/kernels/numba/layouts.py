@@ -71,10 +71,10 @@ def put(x, padded, top, left, parts):  # type: ignore[no-untyped-def]
 def _put(x, padded, n, top, left):  # type: ignore[no-untyped-def]
     _, height, width, channels = x.shape
     for i in range(height):
-        source, target = x[n, i], padded[n, top + i]
-        for j in range(width):
-            for c in range(channels):
-                target[left + j, c] = source[j, c]
+        source = x[n, i].reshape(-1)
+        target = padded[n, top + i].reshape(-1)[left * channels :]
+        for c in range(width * channels):
+            target[c] = source[c]
 
 
 @kernel("images images! integer")
