@@ -128,6 +128,7 @@ def test_sequences_images_and_vectors(dtype):
     for make, shape, target in (
         (sequences, (3, 5, 4), (3, 5, 2)),
         (images, (3, 2, 3, 2), (3, 2)),
+        (lambda: [L.Linear(4, 2), L.Dropout(0.3)], (3, 5, 4), (3, 5, 2)),
         (lambda: [L.LeakyReLU()], (7,), (7,)),
     ):
         fused, plain = pair(make, xpnn.MeanSquaredError, dtype=dtype)

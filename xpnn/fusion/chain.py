@@ -164,7 +164,7 @@ class ChainStep(Step):
             x = multiply(x, self._linear.params["W"])
             bias = self._linear.params.get("b")
             if self._norm is None and self._activation is None:
-                return x if bias is None else np.add(x, bias, out=x)
+                return (x if bias is None else np.add(x, bias, out=x)).reshape(shape)
         rows, width = x.shape
         centre, scale, no_lanes = self._scratch.constants(width)
         shift = centre if bias is None else bias

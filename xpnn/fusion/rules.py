@@ -24,12 +24,14 @@ from ..layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    Masked,
     MaxPool2d,
     ReLU,
     Residual,
     Sigmoid,
     SiLU,
     Tanh,
+    TransformerBlock,
 )
 from ..layers.layer import Layer
 from . import cuda_rules
@@ -69,6 +71,9 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
 
 _SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
 
+#: Layers that are made of layers in a row.
+_SERIES: set[type[Layer]] = {Masked, TransformerBlock}
+
 
 def why_no_kernels() -> str | None:
     """Say why Numba's kernels cannot be used; None if they can."""
@@ -106,7 +111,7 @@ def make_steps(
     """
     numba = lack is None and counters is None
     scratch = scratch or Scratch(dtype)
-    inner = None
+    inner, series = None, None
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
@@ -138,6 +143,11 @@ def make_steps(
         elif numba and type(first) is Bidirectional and is_built_in(first):
             inner = inner or (Scratch(dtype), Scratch(dtype))
             steps.append(_directions(first, dtype, scratch, inner))
+        elif numba and type(first) in _SERIES and is_built_in(first) and any(first.sublayers()):
+            # Each reads the gradient that the next one has left in its buffers.
+            series = series or [Scratch(dtype), Scratch(dtype)]
+            steps.append(_series(first, dtype, scratch, series[0]))
+            series.reverse()
         else:
             remark, last = _why_not(first, lack), takes_last(first)
             steps.append(LayerStep(first, remark, not multiplies(first), last))
@@ -202,6 +212,13 @@ def _directions(
         for (_, way), each in zip(layer.sublayers(), inner, strict=True)
     )
     return BidirectionalStep(layer, (one, other), dtype, scratch)
+
+
+def _series(layer: Layer, dtype: str, scratch: Scratch, inner: Scratch) -> Step:
+    from .series import SeriesStep
+
+    steps = make_steps([step for _, step in layer.sublayers()], dtype, None, inner)
+    return SeriesStep(layer, steps, dtype, scratch)
 
 
 def _activation(run: tuple[Layer, ...]) -> str:

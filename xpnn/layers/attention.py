@@ -31,7 +31,8 @@ class MultiHeadAttention(SequenceLayer):
         output  = [weights @ v of all heads side by side] @ Wo + bo
 
         dweights = dheads @ v.T, where dheads = dout @ Wo.T; dv = weights.T @ dheads
-        dscores  = weights * (dweights - sum(dweights * weights, axis=-1))
+        dscores  = weights * (dweights - sum(dweights * weights, axis=-1)),
+                   whose sum is sum(dheads * heads, axis=-1)
         dq = dscores @ k / sqrt(d), dk = dscores.T @ q / sqrt(d)
         dinput = [dq, dk, dv] @ W.T, dW = input.T @ [dq, dk, dv], db = sum of [dq, dk, dv]
         dWo = heads.T @ dout, dbo = sum of dout
@@ -141,6 +142,7 @@ class MultiHeadAttention(SequenceLayer):
             scores = xp.where(seen, scores, _UNSEEN)
         scores -= xp.max(scores, axis=-1, keepdims=True)
         weights = xp.exp(scores)
+        del scores  # as large as the weights, and not needed any more
         if seen is not None:
             weights *= xp.astype(seen, weights.dtype)
         # The sum is at least 1, or 0 where nothing is seen.
@@ -160,14 +162,19 @@ class MultiHeadAttention(SequenceLayer):
         drows = xp.reshape(dout, heads.shape)
         self.grads["Wo"] = transpose(heads) @ drows
         self.grads["bo"] = xp.sum(drows, axis=0)
-        dheads = self._split(drows @ transpose(self.params["Wo"]), dout.shape)
+        djoined = drows @ transpose(self.params["Wo"])
+        dheads = self._split(djoined, dout.shape)
         dscores = dheads @ transpose(v)
-        dscores -= xp.sum(dscores * weights, axis=-1, keepdims=True)
+        # The sum of dweights * weights over the steps is that of dheads * heads over the features.
+        sums = xp.sum(self._split(djoined * heads, dout.shape), axis=-1, keepdims=True)
+        dscores -= sums
         dscores *= weights
         dq = dscores @ k
         dq *= self._scale
         parts = (dq, transpose(dscores) @ q, transpose(weights) @ dheads)
-        dproducts = xp.concat([self._join(part) for part in parts], axis=1)
+        # The heads of q, then those of k and v, side by side for each step.
+        beside = xp.concat([xp.permute_dims(part, (0, 2, 1, 3)) for part in parts], axis=2)
+        dproducts = xp.reshape(beside, (rows.shape[0], 3 * self.dim))
         self.grads["W"] = transpose(rows) @ dproducts
         self.grads["b"] = xp.sum(dproducts, axis=0)
         return xp.reshape(dproducts @ transpose(self.params["W"]), dout.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from .._standard import Array, array_namespace
 from ..errors import ShapeError
@@ -92,6 +93,12 @@ class Masked(Layer):
         """Return the output of the last layer."""
         self.output_shape(input.shape)
         self.cache["forward"] = True
+        with self._telling(input):
+            return self._layers.forward(input)
+
+    @contextmanager
+    def _telling(self, input: Array) -> Iterator[None]:
+        """Let the layers for sequences inside know meanwhile which steps are there."""
         there = input != self.padding
         if input.ndim == 3:
             there = array_namespace(input).any(there, axis=-1)
@@ -104,7 +111,7 @@ class Masked(Layer):
         for layer in inside:
             layer.mask = there
         try:
-            return self._layers.forward(input)
+            yield
         finally:
             for layer in inside:
                 layer.mask = None
