@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -17,6 +18,13 @@ from xpnn.errors import DivergenceError
 pytest.importorskip("numba")
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def drawn(shape: tuple[int, ...], stream: xpnn.random.Stream) -> Any:
+    """Biases that are not zero."""
+    return stream.normal(shape)
+
+
 BLOCKS: dict[str, Any] = {
     "transformer": lambda: [
         L.Embedding(9, 12),
@@ -41,6 +49,57 @@ BLOCKS: dict[str, Any] = {
         L.Linear(4, 3),
     ],
 }
+
+
+@each_dtype
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("dim", "heads"), [(6, 3), (32, 2), (40, 1), (70, 2)])
+def test_attention(dim, heads, causal, dtype):
+    """Outputs and all gradients: with missing steps, none that are there, and other lengths."""
+    fused, plain = pair(
+        lambda: [
+            L.Linear(5, dim),
+            L.MultiHeadAttention(dim, heads, causal, bias_initializer=drawn),
+            L.Linear(dim, 3),
+        ],
+        xpnn.MeanSquaredError,
+        lambda: xpnn.SGD(0.01),
+        dtype=dtype,
+    )
+    assert "fused by Numba: MultiHeadAttention" in str(xpnn.fusion.plan(fused))
+    rng = np.random.default_rng(0)
+    for n, t in ((3, 1), (2, 7), (1, 40), (5, 33)):
+        x, y = rng.standard_normal((n, t, 5)), rng.standard_normal((n, t, 3))
+        empty = rng.random((n, t)) < 0.7
+        empty[0] = False
+        for mask, lengths in ((None, None), (empty, None), (None, rng.integers(0, t + 1, n))):
+            for network in (fused, plain):
+                network.layers[1].mask, network.layers[1].lengths = mask, lengths
+            output, loss = fused.train(x, y)
+            expected_output, expected = plain.train(x, y)
+            assert_close(output, expected_output, dtype, 10)
+            assert_close(loss, expected, dtype, 10)
+            assert_close(fused.parameters.grads.array, plain.parameters.grads.array, dtype, 20)
+            assert_close(fused.eval(x), plain.eval(x), dtype, 10)
+
+
+def test_the_number_of_threads_changes_nothing_in_attention(monkeypatch):
+    from xpnn.fusion import attention
+    from xpnn.fusion.threads import Team
+
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((2, 5, 60, 16))
+    found = []
+    for parts, pool in itertools.product((1, 2, 40), (False, True)):
+        net = xpnn.Sequential(
+            [L.MultiHeadAttention(16, 2)], xpnn.MeanSquaredError(), lr=0.1, seed=0
+        )
+        monkeypatch.setattr(attention, "team", lambda p=parts, q=pool: Team(p, q, {}))
+        output, _ = net.train(x, y)
+        found.append((output, net.parameters.grads.copy()))
+    for output, gradient in found[1:]:
+        np.testing.assert_array_equal(output, found[0][0])
+        np.testing.assert_array_equal(gradient, found[0][1])
 
 
 @each_dtype

@@ -26,6 +26,7 @@ from ..layers import (
     Linear,
     Masked,
     MaxPool2d,
+    MultiHeadAttention,
     ReLU,
     Residual,
     Sigmoid,
@@ -70,6 +71,7 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
 )
 
 _SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
+_ATTENTION: set[type[Layer]] = {MultiHeadAttention}
 
 #: Layers that are made of layers in a row.
 _SERIES: set[type[Layer]] = {Masked, TransformerBlock}
@@ -127,7 +129,7 @@ def make_steps(
             steps.append(_images(run, dtype, scratch))
         elif length > 1 or (length == 1 and type(first) is not Linear):
             steps.append(_chain(run, dtype, scratch))
-        elif numba and type(first) in _SEQUENCES and is_built_in(first):
+        elif numba and type(first) in _SEQUENCES | _ATTENTION and is_built_in(first):
             steps.append(_sequences(first, dtype, scratch))
         elif counters is not None and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(cuda_rules.sequences(first, dtype, counters))
@@ -241,6 +243,10 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
         from .lookup import EmbeddingStep  # loads Numba
 
         return EmbeddingStep(layer, dtype, scratch, remark)
+    if type(layer) is MultiHeadAttention:
+        from .attention import AttentionStep  # loads Numba
+
+        return AttentionStep(layer, dtype, scratch, remark)
     from .recurrence import RecurrentStep  # loads Numba
 
     return RecurrentStep(layer, dtype, scratch, f"{remark}, the whole sequence at once")
@@ -249,7 +255,9 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
 def _why_not(layer: Layer, lack: str | None) -> str:
     if not is_built_in(layer):
         return "the layer itself: not a class of xpnn's"
-    if lack is not None and any(type(layer) in place for place in (*_PLACES, _SEQUENCES)):
+    if lack is not None and any(
+        type(layer) in place for place in (*_PLACES, _SEQUENCES, _ATTENTION)
+    ):
         return f"the layer itself: {lack}"
     return "the layer itself: there is no kernel for it"
 

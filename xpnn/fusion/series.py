@@ -59,7 +59,7 @@ class SeriesStep(Step):
         gradient: Any = dout
         for step in reversed(self._steps):
             gradient = step.backward(gradient)
-        return gradient  # type: ignore[no-any-return]
+        return gradient
 
     def forget(self) -> None:
         """Drop what `forward` left."""

@@ -38,7 +38,10 @@ def pack(w, last, panels, part, parts):  # type: ignore[no-untyped-def]
 
 @outlined
 def pack_transposed(w, panels, part, parts):  # type: ignore[no-untyped-def]
-    """Pack a share of the transpose of ``w`` (M, K); the last row is 0."""
+    """Pack a share of the transpose of ``w`` (M, K); the last row is 0.
+
+    ``w`` may be columns of a matrix.
+    """
     columns, depth = w.shape
     width, size, real = panels.shape[1], w.itemsize, w.dtype.type(0)
     count = panels.shape[0] // (depth + 1)
@@ -54,8 +57,8 @@ def pack_transposed(w, panels, part, parts):  # type: ignore[no-untyped-def]
             for k in range(0, whole, side):
                 transpose(
                     real,
-                    w.ctypes.data + size * (column * depth + k),
-                    size * depth,
+                    w.ctypes.data + w.strides[0] * column + size * k,
+                    w.strides[0],
                     to.ctypes.data + size * (k * width + j),
                     size * width,
                 )
