@@ -17,6 +17,7 @@ from tolerances import assert_close
 from xpnn import layers as L
 from xpnn._standard import from_host
 from xpnn.fusion import whole_step
+from xpnn.layers import _correlation
 
 jax = pytest.importorskip("jax")
 
@@ -523,3 +524,45 @@ def test_the_plan_says_so_and_fuse_turns_it_off():
     assert text.startswith("Plan on jax on cpu, float32\n")
     assert "one function under jax.jit for each shape of a batch, 2 compiled so far" in text
     assert xpnn.fusion.plan(network, kernels=False).whole is None
+
+
+# ------------------------------------------------------------------ convolutions
+
+CONVOLUTIONS: dict[str, tuple[Callable[[], L.Layer], tuple[int, ...]]] = {
+    "stride and padding": (lambda: L.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2)), (7, 5)),
+    "dilation and groups": (lambda: L.Conv2d(4, 6, 3, dilation=(2, 1), groups=2), (8, 6)),
+    "same, uneven": (lambda: L.Conv2d(4, 3, (2, 4), padding="same"), (5, 6)),
+    "windows that do not fill": (lambda: L.Conv2d(4, 3, 2, stride=3), (7, 6)),
+    "each channel by itself": (lambda: L.Conv2d(4, 8, 3, padding=1, groups=4), (5, 5)),
+    "transposed": (lambda: L.ConvTranspose2d(4, 3, 3, stride=2, padding=1), (4, 3)),
+    "transposed, and more": (
+        lambda: L.ConvTranspose2d(4, 6, 3, stride=3, output_padding=2, groups=2),
+        (3, 4),
+    ),
+    "sequences": (lambda: L.Conv1d(4, 5, 3, stride=2, padding=1, dilation=2), (11,)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_are_those_of_the_layers(name, monkeypatch):
+    """Output, all gradients and an evaluation, by XLA's convolutions and by NumPy's products."""
+    recipe, size = CONVOLUTIONS[name]
+    x = np.random.default_rng(0).standard_normal((5, 4, *size))
+    kind = L.Conv1d if len(size) == 1 else L.Conv2d
+    found = []
+    for backend in ("jax", "numpy"):
+        # The first one is there so that the other one needs the gradient of its input.
+        network = make([kind(4, 4, 1), recipe()], xpnn.MeanSquaredError(), backend=backend)
+        target = np.ones(network.output_shape(x.shape))
+        with monkeypatch.context() as patch:
+            if backend == "jax":
+                patch.delattr(_correlation, "_tiles")  # which nothing in the trace may ask for
+            output, _ = network.train(x, target)
+        network.parameters.gather_grads()
+        to_host = network.backend.to_host
+        found.append([to_host(a) for a in (output, network.parameters.grads.array)])
+        found[-1].append(to_host(network.eval(x)))
+        if backend == "jax":
+            assert "under jax.jit" in str(network._plan)
+    for actual, expected in zip(*found, strict=True):
+        assert_close(actual, expected, "float32", 20)

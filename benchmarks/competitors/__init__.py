@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..competitor import Competitor
 from .jax_jit import JAX
+from .numpy_im2col import NumPyIm2col
 from .numpy_products import NumPyProducts
 from .sklearn_mlp import ScikitLearn
 from .thinc_chain import Thinc
@@ -30,6 +31,7 @@ COMPETITORS: dict[str, type[Competitor]] = {
         JAX,
         Thinc,
         ScikitLearn,
+        NumPyIm2col,
         NumPyProducts,
     )
 }

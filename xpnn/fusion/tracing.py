@@ -22,7 +22,7 @@ from ..parameters import Parameters
 from ..random import Stream, set_mask_maker
 from .traced_settings import LEFT, OF_NETWORK, Untraceable, is_built_in_part, owner_name
 
-__all__ = ["Draw", "Masks", "Results", "StepNumber", "borrowed"]
+__all__ = ["Draw", "Masks", "Results", "StepNumber", "borrowed", "is_tracing"]
 
 #: Attributes of layers by which layer and name, as a step sets them.
 Results = dict[tuple[int, str], Any]
@@ -94,6 +94,11 @@ class Masks:
 
 
 _tracing: ContextVar[Masks | None] = ContextVar("masks of the step that is traced", default=None)
+
+
+def is_tracing() -> bool:
+    """Tell whether a step is being traced."""
+    return _tracing.get() is not None
 
 
 def _mask(stream: Stream, threshold: int, count: int, start: int, like: Array) -> Array:

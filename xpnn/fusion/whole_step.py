@@ -17,6 +17,7 @@ import numpy as np
 
 from .._standard import Array
 from ..network import Network
+from . import traced_convolution  # noqa: F401
 from .pieces import Slots, numbers_of, regularized, state_of, updated
 from .traced import Traced, comparable, count_operations, guarded
 from .traced_settings import Settings, Untraceable, is_own

@@ -212,21 +212,22 @@ class Strip:
         for tap in self.taps:
             yield padded[:, :, *tap]
 
-    def columns(self, padded: Array) -> Array:
-        """Return the taps of the windows: (N, C, taps, windows)."""
-        xp = array_namespace(padded)
-        shape = (*padded.shape[:2], len(self.taps), math.prod(self.count))
-        return xp.reshape(xp.stack(list(self.pixels(padded)), axis=2), shape)
+    def columns(self, turned: Array) -> Array:
+        """Return the taps of the windows of padded images (C, N, ...): (C, taps, N, windows)."""
+        xp = array_namespace(turned)
+        channels, images = turned.shape[:2]
+        shape = (channels, len(self.taps), images, math.prod(self.count))
+        return xp.reshape(xp.stack(list(self.pixels(turned)), axis=1), shape)
 
-    def add_columns(self, padded: Array, columns: Array) -> Array:
+    def add_columns(self, turned: Array, columns: Array) -> Array:
         """Add what `columns` takes out back to its places in an array that the caller owns.
 
         In place where the library can, so use the result and forget the argument.
         """
         columns = array_namespace(columns).reshape(columns, (*columns.shape[:3], *self.count))
         for number, tap in enumerate(self.taps):
-            padded = add_at(padded, tap, columns[:, :, number, ...])
-        return padded
+            turned = add_at(turned, tap, columns[:, number, ...])
+        return turned
 
 
 def add_at(array: Array, where: tuple[slice, ...], block: Array) -> Array:

@@ -1,0 +1,64 @@
+"""Convolutions in a function that JAX compiles: XLA's own, and what JAX derives from it.
+
+As the layers write them for any library they would be many small operations, tile by tile, which
+XLA neither puts together again nor does at the same time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._standard import Array
+from ..layers._correlation import set_products
+from ..layers._windows import Sizes, Window
+from .tracing import is_tracing
+
+__all__ = ["XlaProducts"]
+
+
+class XlaProducts:
+    """What `xpnn.layers._correlation` computes, with the same arguments."""
+
+    def correlate(self, window: Window, array: Array, filters: Array, count: Sizes) -> Array:
+        """Multiply all windows of an array (N, C, ...) by the filters: (N, groups, F, windows)."""
+        from jax import lax
+
+        groups, width, rows = filters.shape
+        kernel = filters.reshape(groups * width, rows // window.taps, *window.kernel)
+        output = lax.conv_general_dilated(
+            array,
+            kernel,
+            window_strides=window.stride,
+            padding=window.margins,
+            rhs_dilation=window.dilation,
+            feature_group_count=groups,
+        )
+        output = output[:, :, *map(slice, count)]
+        return output.reshape(array.shape[0], groups, width, -1)
+
+    def correlate_transposed(
+        self, window: Window, rows: Array, filters: Array, count: Sizes, sizes: Sizes
+    ) -> Array:
+        """Multiply rows by the transposed filters and add them up to an array (N, C, ``sizes``)."""
+        channels = filters.shape[0] * filters.shape[2] // window.taps
+        shape = (rows.shape[0], channels, *sizes)
+        return _transposed(lambda array: self.correlate(window, array, filters, count), shape, rows)
+
+    def filter_gradient(
+        self, window: Window, array: Array, rows: Array, filters: Array, count: Sizes
+    ) -> Array:
+        """Return the derivative of ``sum(rows * correlate(...))`` by the filters."""
+        return _transposed(
+            lambda other: self.correlate(window, array, other, count), filters.shape, rows
+        )
+
+
+def _transposed(function: Any, shape: tuple[int, ...], rows: Array) -> Array:
+    import jax
+
+    (result,) = jax.linear_transpose(function, jax.ShapeDtypeStruct(shape, rows.dtype))(rows)
+    return result
+
+
+_PRODUCTS = XlaProducts()
+set_products("jax", lambda: _PRODUCTS if is_tracing() else None)
