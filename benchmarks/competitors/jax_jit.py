@@ -11,6 +11,7 @@ import numpy as np
 from ..competitor import Competitor, Task
 from ..workload import norm
 from ..workloads.adam import AdamUpdate
+from ..workloads.attention import Attention
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
@@ -43,6 +44,7 @@ class JAX(JAXImages, Competitor):
         "lstm",
         "gru",
         "embedding",
+        "attention",
         "convolution",
         "image_step",
         "epoch_from_files",
@@ -364,6 +366,32 @@ class JAX(JAXImages, Competitor):
         return Task(
             lambda: step(ids, vectors, dout),
             lambda result: [norm(result[0]), norm(result[1])],
+            jax.block_until_ready,
+        )
+
+    def attention(self, work: Attention) -> Task:
+        """``jax.nn.dot_product_attention``."""
+        jax, jnp = self.jax, self.jax.numpy
+        inputs = tuple(map(jnp.asarray, (*work.sequences(), *work.weights())))
+        shape = work.batch, work.steps, 3, work.heads, work.dim // work.heads
+
+        def forward(x: Any, w: Any, b: Any, wo: Any, bo: Any) -> Any:
+            q, k, v = jnp.moveaxis((x @ w + b).reshape(shape), 2, 0)
+            seen = jax.nn.dot_product_attention(q, k, v, is_causal=work.causal)
+            return seen.reshape(x.shape) @ wo + bo
+
+        @jax.jit
+        def step(x: Any, dout: Any, *parameters: Any) -> Any:
+            output, pull = jax.vjp(forward, x, *parameters)
+            return output, pull(dout)
+
+        return Task(
+            lambda: step(*inputs),
+            lambda result: [
+                norm(result[0]),
+                norm(result[1][0]),
+                norm([norm(gradient) for gradient in result[1][1:]]),
+            ],
             jax.block_until_ready,
         )
 

@@ -14,5 +14,5 @@ class TorchChannelsLast(TorchEager):
     # Without images it is PyTorch eager.
     training_step = plain_training_step = prediction = products = None  # type: ignore[assignment]
     cross_entropy = adam_update = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    lstm = gru = embedding = None  # type: ignore[assignment]
+    lstm = gru = embedding = attention = None  # type: ignore[assignment]
     epoch = epoch_with_checkpoint = epoch_from_files = None  # type: ignore[assignment]

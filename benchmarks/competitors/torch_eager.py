@@ -21,10 +21,11 @@ from ..workloads.prediction import Prediction
 from ..workloads.products import Products
 from ..workloads.recurrence import GATES, Recurrence
 from ..workloads.training_step import TrainingStep
+from ._torch_attention import TorchAttention
 from ._torch_images import TorchImages
 
 
-class TorchEager(TorchImages, Competitor):
+class TorchEager(TorchAttention, TorchImages, Competitor):
     """``torch.nn.Sequential``, ``torch.optim``."""
 
     key = "torch"

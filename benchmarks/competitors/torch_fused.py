@@ -14,4 +14,4 @@ class TorchFused(TorchEager):
     quick = ("training_step", "adam_update")
     # Without an optimizer it is PyTorch eager.
     prediction = products = cross_entropy = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    lstm = gru = embedding = epoch_from_files = convolution = None  # type: ignore[assignment]
+    lstm = gru = embedding = attention = epoch_from_files = convolution = None  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from ..clock import cupy_clock
 from ..competitor import Competitor, Task
 from ..workload import norm
 from ..workloads.adam import AdamUpdate
+from ..workloads.attention import Attention
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
@@ -187,7 +188,7 @@ class Xpnn(XpnnImages, Competitor):
 
     def lstm(self, work: Recurrence) -> Task:
         """``LSTM`` or ``GRU``, between such a layer and such a loss."""
-        asarray, to_host = self.backend.asarray, self.backend.to_host
+        asarray = self.backend.asarray
         x, dout = (asarray(array.swapaxes(0, 1).copy()) for array in work.sequences())
         wx, wh, b = work.weights()
         if work.cell == "lstm":
@@ -196,7 +197,19 @@ class Xpnn(XpnnImages, Competitor):
         else:
             layer = self.xpnn.GRU(work.inputs, work.hidden)
             layer.params = {"Wx": wx, "Wh": wh, "bx": b, "bh": np.zeros_like(b)}
-        first = _passing_layer(self.xpnn)
+        return self._sequences(layer, x, dout)
+
+    gru = lstm
+
+    def attention(self, work: Attention) -> Task:
+        """``MultiHeadAttention``, between such a layer and such a loss."""
+        x, dout = map(self.backend.asarray, work.sequences())
+        layer = self.xpnn.MultiHeadAttention(work.dim, work.heads, work.causal)
+        layer.params = dict(zip(("W", "b", "Wo", "bo"), work.weights(), strict=True))
+        return self._sequences(layer, x, dout)
+
+    def _sequences(self, layer: Any, x: Any, dout: Any) -> Task:
+        to_host, first = self.backend.to_host, _passing_layer(self.xpnn)
         net, plan = self._network([first, layer], _passing_loss(self.xpnn, dout))
         return Task(
             lambda: plan.run(net, x, dout, None),
@@ -206,8 +219,6 @@ class Xpnn(XpnnImages, Competitor):
                 norm(to_host(net.parameters.grads.array)),
             ],
         )
-
-    gru = lstm
 
     def embedding(self, work: EmbeddingLookup) -> Task:
         """``Embedding`` before a loss of the same kind."""

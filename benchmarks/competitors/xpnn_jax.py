@@ -20,7 +20,7 @@ class XpnnJAX(Xpnn):
     quick = ("training_step",)
     # Single operations are not what a whole step is about.
     cross_entropy = adam_update = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    lstm = gru = embedding = None  # type: ignore[assignment]
+    lstm = gru = embedding = attention = None  # type: ignore[assignment]
 
     def __init__(self, device: str, threads: int) -> None:
         super().__init__(device, threads)

@@ -15,4 +15,4 @@ class XpnnLayers(Xpnn):
     fuse = False
     # Single operations have no plan that could be turned off.
     cross_entropy = adam_update = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
-    lstm = gru = embedding = None  # type: ignore[assignment]
+    lstm = gru = embedding = attention = None  # type: ignore[assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..workload import Workload
 from . import (
     adam,
+    attention,
     cross_entropy,
     dropout_mask,
     embedding,
@@ -25,6 +26,7 @@ MODULES = (
     layernorm_gelu,
     recurrence,
     embedding,
+    attention,
     dropout_mask,
     prediction,
     images,
