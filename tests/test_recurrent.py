@@ -100,6 +100,8 @@ def test_gradients_with_lengths_agree_with_differences(kind, backend_float64):
     [
         ([4, 5, 1, 1], DataError, r"^layer 3: expected lengths of 0 ... 4, got 5$"),
         ([4, -1, 1, 1], DataError, r"^layer 3: expected lengths of 0 ... 4, got -1$"),
+        ([4, 1.5, 1, 1], DataError, r"^layer 3: expected lengths, one whole number for each"),
+        (4, DataError, r"^layer 3: expected lengths, one whole number for each sequence, got 4$"),
         ([4, 4], ShapeError, r"^layer 3: expected 4 lengths, got 2$"),
     ],
 )
@@ -107,6 +109,21 @@ def test_wrong_lengths_are_refused(kind, lengths, error, message, backend):
     layer = prepared(kind, backend)
     layer.name, layer.lengths = "layer 3", lengths
     with pytest.raises(error, match=message):
+        layer.forward(backend.asarray(batch()))
+
+
+def test_a_mask_that_is_no_array_of_booleans_is_refused(backend):
+    layer = prepared("GRU", backend)
+    for mask in (backend.asarray(np.ones((4, 4))), [[True] * 4] * 4):
+        layer.mask = mask
+        with pytest.raises(DataError, match=r"^GRU: expected a mask of booleans, got "):
+            layer.forward(backend.asarray(batch()))
+
+
+def test_an_initial_state_that_a_layer_has_not_is_refused(backend):
+    layer = prepared("GRU", backend)
+    layer.initial = {"c": backend.asarray(np.zeros((4, H)))}
+    with pytest.raises(ConfigurationError, match=r"^GRU: unknown initial state 'c'"):
         layer.forward(backend.asarray(batch()))
 
 

@@ -53,10 +53,13 @@ class SequenceLayer(Layer):
         ShapeError
             If the mask or the lengths are for another batch.
         DataError
-            If a length is no whole number of 0 ... T.
+            If the mask is no array of booleans, or a length no whole number of 0 ... T.
         """
         n, t = input.shape[:2]
         if self.mask is not None:
+            kind = getattr(self.mask, "dtype", type(self.mask).__name__)
+            if kind != array_namespace(input).bool:
+                raise DataError(f"{self.name}: expected a mask of booleans, got {kind}")
             if tuple(self.mask.shape) != (n, t):
                 raise ShapeError(
                     f"{self.name}: expected a mask of shape {(n, t)}, got {tuple(self.mask.shape)}"
@@ -64,7 +67,13 @@ class SequenceLayer(Layer):
             return self.mask
         if self.lengths is None:
             return None
-        lengths = [operator.index(length) for length in self.lengths]
+        try:
+            lengths = [operator.index(length) for length in self.lengths]
+        except TypeError:
+            raise DataError(
+                f"{self.name}: expected lengths, one whole number for each sequence, "
+                f"got {self.lengths!r}"
+            ) from None
         if len(lengths) != n:
             raise ShapeError(f"{self.name}: expected {n} lengths, got {len(lengths)}")
         for length in lengths:

@@ -92,12 +92,12 @@ class Embedding(Layer):
         self.num = checked_width(self.name, "num", num)
         self.dim = checked_width(self.name, "dim", dim)
         if padding_idx is not None:
-            padding_idx = operator.index(padding_idx)
-            if not 0 <= padding_idx < self.num:
+            if not hasattr(padding_idx, "__index__") or not 0 <= padding_idx < self.num:
                 raise ConfigurationError(
                     f"{self.name}: padding_idx must be an id, 0 <= padding_idx < {self.num}, "
-                    f"got {padding_idx}"
+                    f"got {padding_idx!r}"
                 )
+            padding_idx = operator.index(padding_idx)
         self.padding_idx = padding_idx
         if weight_initializer is not None:
             get_initializer(weight_initializer)  # mistakes show here, not at the first step

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from .._standard import Array, array_namespace, zeros
-from ..errors import ShapeError
+from ..errors import ConfigurationError, ShapeError, unknown
 from ..initializers import Initializer
 from ..initializers import get as get_initializer
 from ..random import Stream
@@ -200,6 +200,10 @@ class Recurrent(SequenceLayer):
 
     def _first_states(self, input: Array) -> States:
         shape = (input.shape[0], self.hidden_dim)
+        for name in self.initial:
+            if name not in self.state_names:
+                text = unknown("initial state", name, self.state_names)
+                raise ConfigurationError(f"{self.name}: {text}")
         states = []
         for name in self.state_names:
             state = self.initial.get(name)
