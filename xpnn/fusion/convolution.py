@@ -79,9 +79,7 @@ class ConvolutionStep(ImageRun):
         """Return the output in training mode."""
         shape = self._checked(input.shape)
         n, sized = input.shape[0], self._sized(input.shape[2:])
-        padded = self._inlet(n, sized)
-        if input is not self._expected:
-            self._enter(input, padded, sized.geometry.margins)
+        padded = self._padded(input, n, sized)
         self._expected = None
         filters, count = self._conv.out_channels, sized.geometry.count
         convolved = self._own("convolved", (n, *count, filters))
@@ -231,6 +229,17 @@ class ConvolutionStep(ImageRun):
         return outside
 
     # ---------------------------------------------------------------- details
+
+    def _padded(self, input: Array, n: int, sized: Sized) -> Array:
+        """Return the padded input; the input itself if it has that order and needs no margins."""
+        if input is not self._expected and not any(map(any, sized.geometry.margins)):
+            inside = self._usable(input, last=True).transpose(0, 2, 3, 1)
+            if inside.flags.c_contiguous:
+                return inside
+        padded = self._inlet(n, sized)
+        if input is not self._expected:
+            self._enter(input, padded, sized.geometry.margins)
+        return padded
 
     def _convolve(
         self, sized: Sized, padded: Array, packed: Array, output: Array, sums: Array
