@@ -17,7 +17,9 @@ nats a character on what is held out after a minute, 20 s of it for compiling ke
 machine. PyTorch has 1.90 after 47 s, with the same layers, rates and number of steps. The
 transformer, 238,540 parameters, has 2.08. On the last ninth of the training part, which
 ``--validate`` holds out, the LSTM has 2.07 and the transformer 2.37: so short a text teaches a
-network of this kind no more.
+network of this kind no more. Sequences of 256, batches of 8 and a bias of 1 for the forget gate
+have 1.86 there, but 1.88 on what is held out, and PyTorch 1.83 with the same; two layers,
+a GRU, or more dropout and twice the epochs were no better on the former.
 """
 
 from __future__ import annotations
