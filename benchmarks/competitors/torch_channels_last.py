@@ -16,3 +16,4 @@ class TorchChannelsLast(TorchEager):
     cross_entropy = adam_update = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
     lstm = gru = embedding = attention = None  # type: ignore[assignment]
     epoch = epoch_with_checkpoint = epoch_from_files = None  # type: ignore[assignment]
+    write_checkpoint = None  # type: ignore[assignment]

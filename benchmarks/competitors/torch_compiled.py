@@ -17,7 +17,7 @@ class TorchCompiled(TorchEager):
     caches = ("TORCHINDUCTOR_CACHE_DIR",)
     fused = True
     # Nothing in them is compiled.
-    products = adam_update = dropout_mask = epoch_from_files = None  # type: ignore[assignment]
+    products = adam_update = dropout_mask = epoch_from_files = write_checkpoint = None  # type: ignore[assignment]
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile; what was compiled for another workload does not count against its limits."""

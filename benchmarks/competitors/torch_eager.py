@@ -15,7 +15,13 @@ from ..workloads.adam import AdamUpdate
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
-from ..workloads.epoch import Epoch, EpochFromFiles, EpochWithCheckpoint, standardized
+from ..workloads.epoch import (
+    Epoch,
+    EpochFromFiles,
+    EpochWithCheckpoint,
+    WriteCheckpoint,
+    standardized,
+)
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.products import Products
@@ -143,6 +149,23 @@ class TorchEager(TorchAttention, TorchImages, Competitor):
             return loss
 
         return Task(step, lambda loss: [loss])
+
+    def write_checkpoint(self, work: WriteCheckpoint) -> Task:
+        """``torch.save``, which leaves it to the system when the bytes reach the disk."""
+        net = self.network(work.net)
+        optimizer = self.optimizer(work.net, net)
+        self.trainer_of(net, optimizer)(*map(self.tensor, work.batch()))
+        path = Path(work.folder) / f"{self.key}.pt"
+
+        def step() -> None:
+            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
+            self.torch.save(state, path)
+
+        def numbers(_: None) -> list[float]:
+            stored = self.torch.load(path)["net"]
+            return [norm(stored[f"{i}.weight"].cpu()) for i in (1, 5)]
+
+        return Task(step, numbers)
 
     def _epoch(self, work: Epoch, train: Callable[[Any, Any], Any]) -> Callable[[], float]:
         torch = self.torch

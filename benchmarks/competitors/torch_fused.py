@@ -15,3 +15,4 @@ class TorchFused(TorchEager):
     # Without an optimizer it is PyTorch eager.
     prediction = products = cross_entropy = layernorm_gelu = dropout_mask = None  # type: ignore[assignment]
     lstm = gru = embedding = attention = epoch_from_files = convolution = None  # type: ignore[assignment]
+    write_checkpoint = None  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..workloads.attention import Attention
 from ..workloads.cross_entropy import CrossEntropy
 from ..workloads.dropout_mask import DropoutMask
 from ..workloads.embedding import EmbeddingLookup
-from ..workloads.epoch import Epoch, EpochFromFiles, EpochWithCheckpoint
+from ..workloads.epoch import Epoch, EpochFromFiles, EpochWithCheckpoint, WriteCheckpoint
 from ..workloads.layernorm_gelu import LayerNormGELU
 from ..workloads.prediction import Prediction
 from ..workloads.recurrence import Recurrence
@@ -128,6 +129,20 @@ class Xpnn(XpnnImages, Competitor):
                 return self._fit(net, work, x, y, checkpoint=folder)
 
         return Task(step, lambda loss: [loss])
+
+    def write_checkpoint(self, work: WriteCheckpoint) -> Task:
+        """Write what ``xpnn.fit`` does: with a digest of each tensor, and to the disk itself."""
+        from xpnn import checkpoint
+
+        net = self.network(work.net)
+        net.train(*work.batch())
+        path = Path(work.folder) / f"{self.key}.safetensors"
+
+        def numbers(_: None) -> list[float]:
+            stored = checkpoint.read_training(path)
+            return [norm(stored.tensors[f"{i}.gamma"]) for i in (1, 5)]
+
+        return Task(lambda: checkpoint.write_training(net, path, {}, {}), numbers)
 
     def epoch_from_files(self, work: EpochFromFiles) -> Task:
         """``xpnn.data.load``, ``Standardization`` and ``xpnn.fit``."""

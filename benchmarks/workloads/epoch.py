@@ -1,4 +1,4 @@
-"""An epoch of Fashion-MNIST: from arrays in memory, and from files through the library's loader."""
+"""An epoch of Fashion-MNIST: from arrays, from files through the library's loader; checkpoints."""
 
 from __future__ import annotations
 
@@ -52,6 +52,19 @@ class EpochWithCheckpoint(Epoch):
     """The same epoch, with a checkpoint at its end, all of it on the disk."""
 
     kind = "epoch_with_checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteCheckpoint(EpochWithCheckpoint):
+    """The checkpoint by itself: network and optimizer after a step, over the file of before."""
+
+    kind = "write_checkpoint"
+    steps_to_check = 1
+
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first batch of the epoch."""
+        x, y = self.arrays()
+        return x[: self.net.batch], y[: self.net.batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,25 +149,35 @@ def standardized(images: np.ndarray) -> np.ndarray:
 
 _NET = TrainingStep(name="", group="", column="", batch=128, width=512, optimizer="sgd")
 _ADAM = replace(_NET, optimizer="adam", lr=1e-3)
+_WITH_SGD = "Epoch of Fashion-MNIST, 784-512-512-10"
 _WITH_ADAM = "Epoch of Fashion-MNIST, 784-512-512-10, Adam"
 
 WORKLOADS = [
     Epoch(
         name="epoch",
-        group="Epoch of Fashion-MNIST, 784-512-512-10",
+        group=_WITH_SGD,
         column="arrays in memory",
         goal=1.5,
         net=_NET,
     ),
     EpochWithCheckpoint(
         name="epoch-with-checkpoint",
-        group="Epoch of Fashion-MNIST, 784-512-512-10",
+        group=_WITH_SGD,
         column="and a checkpoint",
         net=_NET,
+    ),
+    WriteCheckpoint(
+        name="write-checkpoint", group=_WITH_SGD, column="writing the checkpoint alone", net=_NET
     ),
     Epoch(name="epoch-adam", group=_WITH_ADAM, column="arrays in memory", net=_ADAM),
     EpochWithCheckpoint(
         name="epoch-adam-with-checkpoint", group=_WITH_ADAM, column="and a checkpoint", net=_ADAM
+    ),
+    WriteCheckpoint(
+        name="write-checkpoint-adam",
+        group=_WITH_ADAM,
+        column="writing the checkpoint alone",
+        net=_ADAM,
     ),
     EpochFromFiles(
         name="epoch-from-files",
