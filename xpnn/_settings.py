@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import inspect
 from typing import Any
+from weakref import WeakKeyDictionary
 
-__all__ = ["represent", "settings"]
+__all__ = ["arguments", "represent", "settings"]
+
+# Every checkpoint asks for them, and to find them takes a while.
+_arguments: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
 def settings(thing: object) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def settings(thing: object) -> dict[str, Any]:
     {'factor': 2, 'offset': 0.0}
     """
     found = {}
-    for name in _parameters(type(thing)):
+    for name in arguments(type(thing)):
         if not hasattr(thing, name):
             raise TypeError(
                 f"{type(thing).__name__} keeps its argument {name!r} in no attribute of that name"
@@ -50,7 +54,7 @@ def represent(thing: object) -> str:
     ('Scale(2)', 'Scale(2, offset=1.0)')
     """
     shown = []
-    for name, parameter in _parameters(type(thing)).items():
+    for name, parameter in arguments(type(thing)).items():
         value = getattr(thing, name, parameter.empty)
         if parameter.default is parameter.empty and value is not parameter.empty:
             shown.append(repr(value))
@@ -59,7 +63,10 @@ def represent(thing: object) -> str:
     return f"{type(thing).__name__}({', '.join(shown)})"
 
 
-def _parameters(kind: type) -> dict[str, inspect.Parameter]:
-    every = inspect.signature(kind).parameters
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: p for name, p in every.items() if p.kind not in variable}
+def arguments(kind: type) -> dict[str, inspect.Parameter]:
+    """Return the constructor arguments of a class by their names."""
+    if kind not in _arguments:
+        every = inspect.signature(kind).parameters
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        _arguments[kind] = {name: p for name, p in every.items() if p.kind not in variable}
+    return _arguments[kind]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from .._settings import settings
+from .._settings import arguments, settings
 from ..errors import ConfigurationError
 from ..network import Network
 from ..sequential import Sequential
@@ -77,7 +76,7 @@ def _describe(kinds: tuple[str, ...], thing: object, path: str) -> dict[str, Any
         found = settings(thing)
     except TypeError as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    defaults = inspect.signature(cls).parameters
+    defaults = arguments(cls)
     return {"type": cls.__name__} | {
         key: _plain(kind, value, f"{path}.{key}")
         for key, value in found.items()
