@@ -25,7 +25,7 @@ from cases import CASES
 from nets import assert_same, blobs, classifier, snapshot, values
 from xpnn.backend import backend as open_backend
 from xpnn.backend import backend_of, to_host
-from xpnn.data.batches import array_batches
+from xpnn.data.arrays import array_batches
 from xpnn.data.streaming import StreamedBatches
 from xpnn.random import Stream
 from xpnn.summary import step_memory

@@ -9,7 +9,8 @@ import pytest
 
 import xpnn
 from xpnn.backend import Backend
-from xpnn.data.batches import ArrayBatches, array_batches, batch_bounds
+from xpnn.data.arrays import array_batches
+from xpnn.data.batches import ArrayBatches, batch_bounds
 from xpnn.data.streaming import StreamedBatches
 from xpnn.random import Stream
 

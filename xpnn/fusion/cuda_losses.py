@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .._standard import Array
 from ..kernels.cuda import Counters, cross_entropy
 from ..losses import SoftmaxCrossEntropy
-from .losses import is_basic
+from .settings import is_basic
 
 if TYPE_CHECKING:
     from ..network import Network

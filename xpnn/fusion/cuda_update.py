@@ -12,7 +12,7 @@ from ..kernels.cuda import Counters, optimizers
 from ..optimizers import Adam, Optimizer, RMSprop
 from ..parameters import Parameters
 from ..regularization import Regularization
-from .update import numbers_of, penalty_settings, rule_of
+from .settings import numbers_of, penalty_settings, rule_of
 
 if TYPE_CHECKING:
     from ..network import Network

@@ -9,6 +9,7 @@ import numpy as np
 from .._standard import Array
 from ..losses import Loss, SoftmaxCrossEntropy
 from .memory import empty
+from .settings import is_basic
 from .steps import as_rows
 from .threads import team
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..network import Network
     from .cuda_losses import CudaLoss
 
-__all__ = ["FusedLoss", "is_basic", "make_loss"]
+__all__ = ["FusedLoss", "make_loss"]
 
 #: A number takes this many times as long as in a pass that does nothing but add.
 _COSTLY = 4
@@ -93,8 +94,3 @@ def make_loss(
     from .cuda_losses import CudaLoss
 
     return CudaLoss(loss, dtype, counters), f"fused by a CUDA kernel, {remark}"
-
-
-def is_basic(loss: SoftmaxCrossEntropy) -> bool:
-    """Tell whether a loss has none of the settings that the kernels do not know."""
-    return loss.class_weight is None and not loss.label_smoothing and loss.ignore_index is None

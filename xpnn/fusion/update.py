@@ -9,9 +9,10 @@ import numpy as np
 
 from .._standard import Array
 from ..errors import ShapeError
-from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..optimizers import Optimizer
 from ..parameters import Parameters
 from ..regularization import L1, L2, ElasticNet, Regularization
+from .settings import is_built_in_optimizer, numbers_of, penalty_settings, rule_of
 from .threads import team, working
 
 if TYPE_CHECKING:
@@ -19,14 +20,7 @@ if TYPE_CHECKING:
     from ..network import Network
     from .cuda_update import CudaUpdate
 
-__all__ = [
-    "Update",
-    "is_built_in_optimizer",
-    "make_update",
-    "numbers_of",
-    "penalty_settings",
-    "rule_of",
-]
+__all__ = ["Update", "make_update"]
 
 
 class Update:
@@ -185,46 +179,3 @@ def make_update(
     from .cuda_update import CudaUpdate
 
     return CudaUpdate(optimizer, regularization, parameters, counters), remark
-
-
-def is_built_in_optimizer(optimizer: Optimizer) -> bool:
-    """Tell whether an optimizer does what its class in xpnn does."""
-    own = vars(optimizer).keys() & {"step", "update"}
-    return type(optimizer) in (SGD, Adam, AdamW, RMSprop, Adagrad) and not own
-
-
-def rule_of(optimizer: Optimizer) -> str:
-    """Name the kernel of a built-in optimizer."""
-    if isinstance(optimizer, SGD):
-        return "momentum_sgd" if optimizer.momentum else "sgd"
-    if isinstance(optimizer, RMSprop):
-        return "momentum_rmsprop" if optimizer.momentum else "rmsprop"
-    return "adam" if isinstance(optimizer, Adam) else "adagrad"
-
-
-def penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any]:
-    """Return the factors of ``sum(abs(w))`` and ``sum(w**2)``, and the roles."""
-    if penalty is None:
-        return 0.0, 0.0, None
-    if isinstance(penalty, ElasticNet):
-        return penalty.weight * penalty.l1, penalty.weight * penalty.l2, penalty.roles
-    if isinstance(penalty, L1):
-        return penalty.weight, 0.0, penalty.roles
-    return 0.0, penalty.weight, penalty.roles
-
-
-def numbers_of(optimizer: Optimizer, lr: float, step: int) -> tuple[float, ...]:
-    """Return what a rule's kernel takes behind the arguments that all rules share."""
-    if isinstance(optimizer, SGD):
-        if not optimizer.momentum:
-            return (lr,)
-        if optimizer.nesterov:
-            return lr, optimizer.momentum, optimizer.momentum, 1.0
-        return lr, optimizer.momentum, 1.0, 0.0
-    if isinstance(optimizer, Adam):
-        rate, epsilon = optimizer.corrections(lr, step)
-        return rate, optimizer.beta1, optimizer.beta2, epsilon
-    if isinstance(optimizer, RMSprop):
-        numbers = lr, optimizer.rho, optimizer.epsilon
-        return (*numbers, optimizer.momentum) if optimizer.momentum else numbers
-    return lr, optimizer.epsilon  # type: ignore[attr-defined]

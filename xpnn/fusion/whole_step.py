@@ -19,10 +19,10 @@ from .._standard import Array
 from ..network import Network
 from . import traced_convolution  # noqa: F401
 from .pieces import Slots, numbers_of, regularized, state_of, updated
+from .settings import is_built_in_optimizer
 from .traced import Traced, comparable, count_operations, guarded
 from .traced_settings import Settings, Untraceable, is_own
 from .tracing import Masks, borrowed
-from .update import is_built_in_optimizer
 
 if TYPE_CHECKING:
     from ..parameters import Parameters

@@ -11,7 +11,8 @@ from .._checks import expect_kind
 from ..augmentation import Augmentation, Augmenter, augmented
 from ..backend import to_host
 from ..callbacks import Callback
-from ..data.batches import Batches, IterableBatches, array_batches, checked_arrays
+from ..data.arrays import array_batches, checked_arrays
+from ..data.batches import Batches, IterableBatches
 from ..data.splitting import split
 from ..errors import ConfigurationError, DataError
 from ..metrics import Metric
