@@ -50,14 +50,13 @@ FAMILIES = {
 
 BOTH = ("float32", "float64")
 
-#: Devices of array_api_strict that all tests run on, and the precisions that they have. device1
-#: keeps its arrays from the host and makes float64 where no type is asked for; no_float64 makes
-#: float32 and refuses float64.
-STRICT_DEVICES: dict[str, tuple[str, ...]] = {"device1": BOTH, "no_float64": ("float32",)}
-
-#: Its other devices, for `backend_everywhere`. The host forgives more than device1. device2 makes
-#: float32 where no type is asked for and has float64, as PyTorch, whose tests see what that does.
-FURTHER_STRICT_DEVICES = ("CPU_DEVICE", "device2")
+#: Devices of array_api_strict, and the precisions that they have.
+STRICT_DEVICES: dict[str, tuple[str, ...]] = {
+    "CPU_DEVICE": BOTH,
+    "device1": BOTH,
+    "device2": BOTH,
+    "no_float64": ("float32",),
+}
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,7 @@ def _variants(family: str) -> list[BackendUnderTest]:
         single = replace(default, dtypes=("float32",), x64=False)
         return [single, replace(default, name="jax-x64", dtypes=("float64",))]
     if family == "array_api_strict":
+        # The default device is the host; the others catch arrays that slip back to it.
         return [
             replace(default, name=f"{family}-{device}", device=device, dtypes=dtypes)
             for device, dtypes in STRICT_DEVICES.items()
@@ -216,13 +216,6 @@ def _survey() -> tuple[list[BackendUnderTest], dict[str, str]]:
 
 PRESENT, ABSENT = _survey()
 
-#: The same and the devices that add nothing to the tests of the mathematics.
-EVERYWHERE = PRESENT + [
-    BackendUnderTest(f"array_api_strict-{device}", "array_api_strict", device)
-    for device in FURTHER_STRICT_DEVICES
-    if any(b.library == "array_api_strict" for b in PRESENT)
-]
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to start without a back end that XPNN_TEST_BACKENDS requires."""
@@ -254,37 +247,24 @@ def _in_scope(backend: BackendUnderTest) -> Iterator[BackendUnderTest]:
         yield backend
 
 
-def _each_dtype(backends: list[BackendUnderTest]) -> list[BackendUnderTest]:
-    """List back ends in each precision. What writes to its inputs does so in float32, too."""
-    return [
-        replace(b, dtype=dtype)
-        for b in backends
-        for dtype in b.dtypes
-        if not (b.read_only and dtype == "float64")
-    ]
-
-
 @pytest.fixture(params=[b for b in PRESENT if "float32" in b.dtypes], ids=str)
 def backend(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
-    """Every library and mode, in float32."""
+    """Every library, device and mode, in float32."""
     yield from _in_scope(request.param)
 
 
-@pytest.fixture(params=[b for b in _each_dtype(PRESENT) if b.dtype == "float64"], ids=str)
+@pytest.fixture(params=[b for b in PRESENT if "float64" in b.dtypes], ids=str)
 def backend_float64(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
-    """Every library and mode that has double precision, in float64."""
-    yield from _in_scope(request.param)
+    """Every library, device and mode that has double precision, in float64."""
+    yield from _in_scope(replace(request.param, dtype="float64"))
 
 
-@pytest.fixture(params=_each_dtype(PRESENT), ids=lambda b: f"{b}-{b.dtype}")
+@pytest.fixture(
+    params=[replace(b, dtype=dtype) for b in PRESENT for dtype in b.dtypes],
+    ids=lambda b: f"{b}-{b.dtype}",
+)
 def backend_each_dtype(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
-    """Every library and mode, in each precision that it has."""
-    yield from _in_scope(request.param)
-
-
-@pytest.fixture(params=_each_dtype(EVERYWHERE), ids=lambda b: f"{b}-{b.dtype}")
-def backend_everywhere(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
-    """Every library, device and mode, in each precision that it has: for what devices are."""
+    """Every library, device and mode, in each precision that it has."""
     yield from _in_scope(request.param)
 
 

@@ -147,8 +147,8 @@ def test_inputs_and_parameters_are_not_modified(case, mode, backend):
 
 @each_case
 @each_mode
-def test_dtype_device_and_shapes_are_kept(case, mode, backend_everywhere):
-    setting = Setting(case, backend_everywhere, mode)
+def test_dtype_device_and_shapes_are_kept(case, mode, backend_each_dtype):
+    setting = Setting(case, backend_each_dtype, mode)
     shapes = {"output": setting.host_dout.shape, "dinput": setting.host_input.shape}
     shapes |= case.params | case.buffers
     arrays = setting.arrays()
@@ -237,8 +237,8 @@ def test_backward_belongs_to_the_last_of_two_forward_passes(case, mode, backend)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.params], ids=str)
-def test_a_layer_used_alone_builds_itself(case, backend_everywhere):
-    backend = backend_everywhere
+def test_a_layer_used_alone_builds_itself(case, backend_each_dtype):
+    backend = backend_each_dtype
     layer, input = case.make(), backend.asarray(case.draw(seeded(case)))
     output = layer.forward(input)
     layer.backward(output)

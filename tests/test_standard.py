@@ -29,8 +29,8 @@ def same(array, expected, backend):
 
 @pytest.mark.parametrize("shape", [3, (), (0,), (2, 0, 3), (2, 3)])
 @pytest.mark.parametrize(("create", "value"), [("zeros", 0), ("ones", 1)])
-def test_constants_take_dtype_and_device_from_an_array(create, value, shape, backend_everywhere):
-    backend = backend_everywhere
+def test_constants_take_dtype_and_device_from_an_array(create, value, shape, backend_each_dtype):
+    backend = backend_each_dtype
     like = backend.asarray([[1.5]])
     made = getattr(_standard, create)(shape, like=like)
     assert made.dtype == like.dtype
