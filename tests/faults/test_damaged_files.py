@@ -210,7 +210,7 @@ def as_header(text):
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_headers_that_become_large_in_memory(kind, refused):
-    for length in (1_000, 100_000, 400_000, 700_000, 1_500_000):
+    for length in (1_000, 100_000, 700_000):
         refused(as_header(HOSTILE[kind](length)), ["load"], slack=ALLOWANCE)
 
 
