@@ -60,8 +60,9 @@ as_the_readme_says user "xpnn train"
 xpnn info
 
 say "the tests"
-# Two processes; a file stays in one, since JAX compiles each operation once a process.
-export PYTEST_ADDOPTS="-p no:cacheprovider --durations=20 -n 2 --dist loadscope"
+# Two processes; a file stays in one, since Numba and JAX load what they compiled once a process.
+# In the order of names: otherwise files with few tests, some of them long, would come last.
+export PYTEST_ADDOPTS="-p no:cacheprovider --durations=20 -n 2 --dist loadscope --no-loadscope-reorder"
 as_the_readme_says test "python -m pytest"
 
 say "ruff, mypy, import-linter"

@@ -50,8 +50,8 @@ XPNN_TEST_BACKENDS=numpy,array_api_strict,cupy \
   test_on_rig -n 0 tests/faults/test_damaged_files.py -k written_by_one_library
 
 # Both run every thread of every kernel one by one, which takes its time: the first device only,
-# since the kernels of the second one are the same.
-careful=(-k "not cuda1")
+# since the kernels of the second one are the same, and nothing is compiled for other processors.
+careful=(-k "not cuda1 and not compiles_for_every")
 careful+=(tests/test_cuda_{fusion,images,kernels,sequences}.py)
 careful+=(tests/test_{layers,streaming}.py)
 say "with guarded memory: no write out of bounds, nothing depends on fresh memory"
