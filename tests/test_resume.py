@@ -371,6 +371,40 @@ def test_what_has_changed_is_refused_with_the_list(name, tmp_path):
         assert_same(snapshot(net), snapshot(classifier(seed=changes.get("seed", 0))))
 
 
+def test_the_list_names_the_layer_that_is_new(tmp_path):
+    def net(*layers):
+        layers = [xpnn.Linear(4, 3), *layers]
+        return xpnn.Sequential(layers, xpnn.SoftmaxCrossEntropy(), lr=0.1, seed=0)
+
+    train(net=net(), checkpoint=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"layers\[1\]: nothing, now .*Tanh"):
+        train(net=net(xpnn.Tanh()), resume=tmp_path)
+
+
+def test_where_a_function_lies_in_memory_is_no_difference(tmp_path):
+    """Another process has it elsewhere."""
+
+    class Own(xpnn.MeanSquaredError):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+    def net():
+        def same(values):
+            return values
+
+        kept.append(same)  # so that the next one lies elsewhere
+        return xpnn.Sequential([xpnn.Linear(4, 1)], Own(same), lr=0.1, seed=0, fuse=False)
+
+    kept = []
+    data = X, X[:, :1]
+    expected = net()
+    fit(expected, data, 2, checkpoint=tmp_path)
+    again = net()
+    fit(again, data, 2, resume=tmp_path)
+    assert_same(snapshot(again), snapshot(expected))
+
+
 def test_another_type_is_refused(tmp_path):
     train(checkpoint=tmp_path)
     net = classifier(dtype="float64")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -80,11 +82,23 @@ def differences(before: Any, now: Any, place: str = "") -> Iterator[str]:
                 yield f"{inner}: {_shown(before.get(key))}, now {_shown(now.get(key))}"
             else:
                 yield from differences(before[key], now[key], inner)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, pair in enumerate(zip(before, now, strict=True)):
+    elif _comparable(before, now):
+        for index, pair in enumerate(zip_longest(before, now)):
             yield from differences(*pair, f"{place}[{index}]")
-    elif type(before) is not type(now) or before != now:
+    elif type(before) is not type(now) or _steady(before) != _steady(now):
         yield f"{place}: {_shown(before)}, now {_shown(now)}"
+
+
+def _comparable(before: Any, now: Any) -> bool:
+    """Tell whether two lists are compared item by item: tables always, names if as many."""
+    if not isinstance(before, list) or not isinstance(now, list):
+        return False
+    return len(before) == len(now) or any(isinstance(item, dict) for item in before + now)
+
+
+def _steady(value: Any) -> Any:
+    """Leave out where in memory something lies, which Python shows of functions."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", value) if isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:
