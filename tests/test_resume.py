@@ -266,6 +266,59 @@ def test_without_second_names_the_best_is_a_copy(tmp_path, monkeypatch):
     assert not best.samefile(first)
 
 
+@pytest.mark.parametrize("left", ["nothing", "the best of before"])
+def test_a_writer_that_died_before_it_named_the_best(left, tmp_path):
+    """SIGKILL came between the checkpoint and its second name."""
+    train(checkpoint=Checkpoint(tmp_path, keep=9))
+    best = tmp_path / "best.safetensors"
+    expected = best.read_bytes()
+    best.unlink()
+    if left != "nothing":
+        other = next(path for path in files(tmp_path) if path.read_bytes() != expected)
+        os.link(other, best)
+    train(checkpoint=Checkpoint(tmp_path, keep=9), resume=True)
+    assert best.read_bytes() == expected
+
+
+def test_a_folder_goes_by_several_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = train(checkpoint="run")
+    assert_same_training(train(checkpoint="run", resume=tmp_path / "run"), expected)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    assert_same_training(train(checkpoint="link", resume="run"), expected)
+
+
+def test_what_cannot_be_resumed_there_is_refused_before_anything_has_changed(tmp_path):
+    train(checkpoint=tmp_path / "first")
+    train(checkpoint=tmp_path / "second")
+    net = classifier(optimizer=Adam(1e-2))
+    nonsense = Checkpoint(tmp_path / "first", monitor="nonsense")
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        train(net=net, checkpoint=nonsense, resume=True)
+    with pytest.raises(ConfigurationError, match="second: has checkpoints of a training in it"):
+        train(net=net, checkpoint=tmp_path / "second", resume=tmp_path / "first")
+    assert_same(snapshot(net), snapshot(classifier()))
+
+
+@pytest.mark.parametrize("wrong", [None, 1, 2.5, [], np.True_])
+def test_places_that_are_none(wrong, tmp_path):
+    net = classifier()
+    with pytest.raises(ConfigurationError, match="resume: expected a path"):
+        train(net=net, checkpoint=tmp_path, resume=wrong)
+    if wrong is not None:
+        with pytest.raises(ConfigurationError, match="checkpoint: expected a path"):
+            train(net=net, checkpoint=wrong)
+    with pytest.raises(ConfigurationError, match="Checkpoint: folder: expected a path"):
+        Checkpoint(wrong)
+    assert net.steps == 0
+
+
+@pytest.mark.parametrize("name", ["model", "report"])
+def test_arguments_of_a_checkpoint_that_are_none(name, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"Checkpoint: {name}: expected a"):
+        Checkpoint(tmp_path, **{name: 3})
+
+
 def test_a_model_in_a_checkpoint(tmp_path):
     scaling = xpnn.data.Standardization().fit(X)
     model = {"standardization": scaling, "class_names": ["a", "b", "c"], "extra": {"more": 1}}

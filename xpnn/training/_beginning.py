@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError
 from ..network import Network
-from ._checkpoint import Checkpoint
+from ._checkpoint import Checkpoint, checked_path
 from ._loop import Loop
 
 if TYPE_CHECKING:
@@ -60,25 +60,28 @@ class Beginning:
             return
         # Not for those who write and read no checkpoint.
         from ._differences import describe_callbacks, describe_data, describe_network
-        from ._folder import refuse_used
+        from ._folder import is_in, refuse_used
         from ._keeper import Writer, check_same, restore
 
-        if self._settings is not None and self._stored is None:
-            refuse_used(self._settings.folder)
+        settings, stored = self._settings, self._stored
+        if settings is not None and (stored is None or not is_in(settings.folder, stored.path)):
+            refuse_used(settings.folder)
         made_of = made_of | {
             "network": describe_network(self._network),
             "callbacks": describe_callbacks(loop.callbacks),
             "data": describe_data(data, self._network.backend),
             "validation_data": describe_data(validation, self._network.backend),
         }
-        if self._stored is not None:
+        writer = None
+        if settings is not None:
+            writer = Writer(settings, loop.run, loop.callbacks, made_of, self._folder)
+        if stored is not None:
             if not force:
-                check_same(self._stored, made_of)
-            restore(loop, self._stored)
-        if self._settings is not None:
-            loop.keeper = Writer(
-                self._settings, loop.run, loop.callbacks, made_of, self._folder, self._stored
-            )
+                check_same(stored, made_of)
+            restore(loop, stored)
+            if writer is not None:
+                writer.go_on(stored)
+        loop.keeper = writer
 
 
 @contextlib.contextmanager
@@ -98,11 +101,13 @@ def start(
     """
     settings = checkpoint
     if settings is not None and not isinstance(settings, Checkpoint):
-        settings = Checkpoint(settings)
+        settings = Checkpoint(checked_path("checkpoint", settings))
     if resume is False:
         yield Beginning(network, settings)
         return
-    if resume is True and settings is None:
+    if resume is not True:
+        resume = checked_path("resume", resume)
+    elif settings is None:
         raise ConfigurationError("resume: True needs checkpoint: the folder to resume from")
     from ._folder import Folder, checkpoints
     from ._keeper import find

@@ -11,7 +11,14 @@ from .._checks import checked_number
 from ..data.batches import as_count
 from ..errors import ConfigurationError, unknown
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "checked_path"]
+
+
+def checked_path(name: str, value: object) -> Path:
+    """Return a path, or raise ConfigurationError if it is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigurationError(f"{name}: expected a path, got {value!r}")
+    return Path(value)
 
 
 class Checkpoint:
@@ -76,7 +83,7 @@ class Checkpoint:
         report: Callable[[str], None] | None = None,
     ) -> None:
         owner = type(self).__name__
-        self.folder = Path(folder)
+        self.folder = checked_path(f"{owner}: folder", folder)
         self.keep = as_count(f"{owner}: keep", keep)
         self.monitor = monitor
         if mode not in (None, "min", "max"):
@@ -90,7 +97,11 @@ class Checkpoint:
             if every_seconds is None
             else checked_number(owner, "every_seconds", every_seconds, low=0.0, open_low=True)
         )
+        if model is not None and not isinstance(model, Mapping):
+            raise ConfigurationError(f"{owner}: model: expected a mapping, got {model!r}")
         self.model = dict(model or {})
+        if report is not None and not callable(report):
+            raise ConfigurationError(f"{owner}: report: expected a function, got {report!r}")
         self.report = report
 
     def sign(self, monitor: str) -> float:

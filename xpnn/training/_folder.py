@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..checkpoint import sweep
+from ..checkpoint import sweep, write_file
 from ..errors import CheckpointError, ConfigurationError
 
-__all__ = ["BEST", "Folder", "checkpoints", "refuse_used"]
+__all__ = ["BEST", "Folder", "checkpoints", "is_in", "refuse_used"]
 
 BEST = "best.safetensors"
 _LOCK = "lock"
@@ -32,6 +33,11 @@ def refuse_used(folder: Path) -> None:
         raise ConfigurationError(
             f"{folder}: has checkpoints of a training in it: resume that, or choose another folder"
         )
+
+
+def is_in(folder: Path, file: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is in a folder, whatever the two are called."""
+    return folder.is_dir() and folder.samefile(Path(file).parent)
 
 
 class Folder:
@@ -106,17 +112,27 @@ class Folder:
                     path.unlink()
 
     def mark_best(self, path: Path) -> None:
-        """Give a checkpoint a second name.
+        """Give a checkpoint its second name; where a file system has none, a copy has it.
 
         Raises
         ------
-        OSError
-            If the file system cannot.
+        CheckpointError
+            If that cannot be written.
         """
         best, temporary = self.path / BEST, self.path / f".xpnn-{os.getpid()}-best.tmp"
-        if best.exists() and best.samefile(path):
-            return
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        os.link(path, temporary)
-        os.replace(temporary, best)
+        try:
+            if best.exists() and best.samefile(path):
+                return
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+            os.link(path, temporary)
+            os.replace(temporary, best)
+        except OSError:
+            write_file(best, _pieces(path))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Read a file without having all of it in memory."""
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece

@@ -16,7 +16,7 @@ from ..checkpoint import Stored, read_training, restore_network, write_training
 from ..errors import CheckpointError, ConfigurationError, unknown
 from ._checkpoint import Checkpoint
 from ._differences import differences
-from ._folder import BEST, Folder, checkpoints, refuse_used
+from ._folder import Folder, checkpoints, is_in, refuse_used
 from ._loop import Loop, Position
 from ._rows import pack, unpack
 
@@ -41,8 +41,6 @@ class Writer:
         What the training is made of, for `check_same`.
     folder : Folder, optional
         If it is locked already.
-    stored : Stored, optional
-        What the training goes on from.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class Writer:
         callbacks: list[Callback],
         made_of: dict[str, Any],
         folder: Folder | None = None,
-        stored: Stored | None = None,
     ) -> None:
         self.settings = settings
         self.run = run
@@ -68,11 +65,14 @@ class Writer:
         self._kept: list[str] = []
         self._failure: tuple[CheckpointError, Position, dict[str, Any] | None] | None = None
         self._last = time.monotonic()
-        if stored is not None:
-            self.first, self._best = stored.state["first"], stored.state["best"]
-            if folder is not None and Path(stored.path).parent == folder.path:
-                last = folder.name(stored.content["steps"]).name
-                self._kept = [p.name for p in checkpoints(folder.path) if p.name <= last]
+
+    def go_on(self, stored: Stored) -> None:
+        """Take over what an earlier writer knew."""
+        folder = self._folder
+        self.first, self._best = stored.state["first"], stored.state["best"]
+        if folder is not None and is_in(folder.path, stored.path):
+            last = folder.name(stored.content["steps"]).name
+            self._kept = [p.name for p in checkpoints(folder.path) if p.name <= last]
 
     def begin(self) -> None:
         """Take the folder."""
@@ -80,6 +80,13 @@ class Writer:
             self._folder = Folder(self.settings.folder)
         if not self._kept:
             refuse_used(self._folder.path)
+        # Whoever wrote the best one may have died before it had its second name.
+        best = self._best["file"]
+        if best in self._kept:
+            try:
+                self._folder.mark_best(self._folder.path / best)
+            except CheckpointError as error:
+                _tell(self.settings.report, f"{error}; the training goes on")
         self._last = time.monotonic()
 
     def wanted(self) -> bool:
@@ -117,15 +124,7 @@ class Writer:
         if path.name not in self._kept:
             self._kept.append(path.name)
         if is_best:
-            try:
-                folder.mark_best(path)
-            except OSError:  # a file system without second names: a copy
-                write_training(
-                    run.network,
-                    folder.path / BEST,
-                    self.settings.model,
-                    self._state(position, best),
-                )
+            folder.mark_best(path)
         self._kept = self._kept[-self.settings.keep :]
         folder.prune({*self._kept, str(best["file"])})
 
