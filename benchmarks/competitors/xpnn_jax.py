@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..competitor import Task
+from ..workloads.images import Convolution, ImageStep
 from ..workloads.training_step import TrainingStep
 from .xpnn_fused import Xpnn
 
@@ -40,10 +41,22 @@ class XpnnJAX(Xpnn):
         return {"xpnn": self.xpnn.__version__, **super(Xpnn, self).versions()}
 
     def training_step(self, work: TrainingStep) -> Task:
-        """``Network.train``, and a wait for its results when the sample is over."""
-        import jax
-
-        task = super().training_step(work)
-        return Task(task.step, task.numbers, jax.block_until_ready)
+        """``Network.train``."""
+        return _waiting(super().training_step(work))
 
     plain_training_step = training_step
+
+    def image_step(self, work: ImageStep) -> Task:
+        """``Network.train``."""
+        return _waiting(super().image_step(work))
+
+    def convolution(self, work: Convolution) -> Task:
+        """``Conv2d``, operation by operation."""
+        return _waiting(super().convolution(work))
+
+
+def _waiting(task: Task) -> Task:
+    """Wait for the results when a sample is over."""
+    import jax
+
+    return Task(task.step, task.numbers, jax.block_until_ready)
