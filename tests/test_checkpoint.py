@@ -323,6 +323,14 @@ def test_unknown_place(saved):
 # ---------------------------------------------------------------- what is kept with the network
 
 
+@pytest.mark.parametrize("wrong", [0, 5, None, b"model"])
+def test_what_is_no_path_is_refused(wrong):
+    """A number would be an open file's."""
+    for call in (lambda: save(make(), wrong), lambda: load(wrong)):
+        with pytest.raises(ConfigurationError, match="path: expected a path, got "):
+            call()
+
+
 @pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}, {1: 2}, [1], "x"])
 def test_extra_is_plain_data(extra, path):
     with pytest.raises(ConfigurationError, match="extra"):

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from numbers import Real
+from pathlib import Path
 
 from .errors import ConfigurationError, unknown
 
-__all__ = ["ROLES", "checked_number", "checked_numbers", "checked_roles", "expect_kind"]
+__all__ = [
+    "ROLES",
+    "checked_number",
+    "checked_numbers",
+    "checked_path",
+    "checked_roles",
+    "expect_kind",
+]
 
 #: What a parameter can be to regularization and weight decay.
 ROLES = ("weight", "bias", "scale")
@@ -87,6 +96,13 @@ def checked_numbers(owner: str, name: str, values: Iterable[object]) -> tuple[fl
         checked_number(owner, f"{name}[{index}]", value, low=0.0)
         for index, value in enumerate(items)
     )
+
+
+def checked_path(name: str, value: object) -> Path:
+    """Return a path, or raise ConfigurationError if it is none: a number is an open file's."""
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigurationError(f"{name}: expected a path, got {value!r}")
+    return Path(value)
 
 
 def checked_roles(owner: str, name: str, roles: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import checked_path
 from ..backend import Backend
 from ..data.standardization import Standardization
 from ..description import build
@@ -59,7 +60,7 @@ def load(
         program or a later version of the format, or names a class that is not registered. No
         network has been changed then.
     ConfigurationError
-        If both a place and a network are given.
+        If both a place and a network are given, or the path is none.
     BackendError
         If the back end or the device cannot be used.
 
@@ -71,6 +72,7 @@ def load(
     """
     if network is not None and (device is not None or backend is not None):
         raise ConfigurationError("load: give either a network or a device and back end, not both")
+    path = checked_path("load: path", path)
     try:
         content, tensors = decode(path)
         standardization = _standardization("standardization", tensors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._checks import checked_path
 from .._standard import Array
 from .._version import __version__
 from ..data.standardization import Standardization
@@ -65,7 +66,7 @@ def save(
     """
     write(
         network,
-        path,
+        checked_path("save: path", path),
         {
             "standardization": standardization,
             "target_standardization": target_standardization,

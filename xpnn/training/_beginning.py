@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .._checks import checked_path
 from ..errors import ConfigurationError
 from ..network import Network
-from ._checkpoint import Checkpoint, checked_path
+from ._checkpoint import Checkpoint
 from ._loop import Loop
 
 if TYPE_CHECKING:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from .._checks import checked_number
+from .._checks import checked_number, checked_path
 from ..data.batches import as_count
 from ..errors import ConfigurationError, unknown
 
-__all__ = ["Checkpoint", "checked_path"]
-
-
-def checked_path(name: str, value: object) -> Path:
-    """Return a path, or raise ConfigurationError if it is none."""
-    if not isinstance(value, str | os.PathLike):
-        raise ConfigurationError(f"{name}: expected a path, got {value!r}")
-    return Path(value)
+__all__ = ["Checkpoint"]
 
 
 class Checkpoint:
