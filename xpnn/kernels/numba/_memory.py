@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from ._compile import inlined
 
-__all__ = ["clear", "copy", "fetch"]
+__all__ = ["clear", "copy", "fetch", "fetch_aside"]
 
 _LINE = 64  # bytes of a line of the caches
 _BIT, _BYTE, _INT, _WIDE = (ir.IntType(bits) for bits in (1, 8, 32, 64))
@@ -47,20 +47,25 @@ def clear(typing_context: Any, to: Any, size: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _fetch_line(typing_context: Any, address: Any) -> Any:
-    """Bring a line into the nearest cache, which nobody waits for."""
+def _fetcher(nearness: int) -> Any:
+    """Make what brings a line into a cache, which nobody waits for."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_POINTER, _INT, _INT, _INT])
-        name = "llvm.prefetch.p0i8"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        place = builder.inttoptr(arguments[0], _POINTER)
-        read, nearest, data = _INT(0), _INT(3), _INT(1)
-        builder.call(function, [place, read, nearest, data])
-        return context.get_dummy_value()
+    def fetch_line(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.VoidType(), [_POINTER, _INT, _INT, _INT])
+            name = "llvm.prefetch.p0i8"
+            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            place = builder.inttoptr(arguments[0], _POINTER)
+            read, data = _INT(0), _INT(1)
+            builder.call(function, [place, read, _INT(nearness), data])
+            return context.get_dummy_value()
 
-    return types.void(types.int64), generate
+        return types.void(types.int64), generate
+
+    return intrinsic(fetch_line)
+
+
+_fetch_line, _fetch_line_aside = _fetcher(3), _fetcher(2)
 
 
 @inlined
@@ -68,3 +73,10 @@ def fetch(address, size):  # type: ignore[no-untyped-def]
     """Bring memory that will soon be read into the nearest cache."""
     for line in range(0, size, _LINE):
         _fetch_line(address + line)
+
+
+@inlined
+def fetch_aside(address, size):  # type: ignore[no-untyped-def]
+    """Bring memory into the second cache, so that what the nearest one has stays there."""
+    for line in range(0, size, _LINE):
+        _fetch_line_aside(address + line)

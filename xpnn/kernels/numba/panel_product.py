@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import prange
 
 from ._compile import bound, kernel, outlined, part
+from ._memory import copy, fetch_aside
 from .blocked_product import call
 from .squares import transpose
 
@@ -27,21 +28,27 @@ _ROWS = 14 * _TILES
 #: has not as many places as a tile has rows: they are copied as well.
 _CONFLICT = 4096
 
+#: An output of more bytes is not in the second cache when it is written. Its lines are fetched some
+#: tiles ahead: a tile would have to wait for all of its own at once.
+_FAR = 1 << 19
+_AHEAD = 4
+
+#: Bytes of a row of a panel: two vectors.
+_PANEL = 128
+
 
 @part
 def _copy_panel(b, first, last, left, right, packed, width):  # type: ignore[no-untyped-def]
     """Copy ``b[first:last, left:right]`` to rows of ``width`` numbers."""
-    columns = right - left
-    if columns == width:
+    size, columns = b.itemsize, right - left
+    line, stride = b.ctypes.data + (first * b.shape[1] + left) * size, b.shape[1] * size
+    target = packed.ctypes.data
+    if columns * size == _PANEL:  # a number that is known here becomes two moves
         for k in range(last - first):
-            source, target = b[first + k, left:right], packed[k * width : k * width + width]
-            for j in range(width):
-                target[j] = source[j]
+            copy(target + k * _PANEL, line + k * stride, _PANEL)
     else:
         for k in range(last - first):
-            source, target = b[first + k, left:right], packed[k * width : k * width + columns]
-            for j in range(columns):
-                target[j] = source[j]
+            copy(target + k * width * size, line + k * stride, columns * size)
 
 
 @part
@@ -80,16 +87,17 @@ def _part(  # type: ignore[no-untyped-def]
     depth = ((inner + chunks - 1) // chunks + 15) // 16 * 16
     packed, copied = own[: depth * width], own[depth * width :]
     a_row, a_step = 1 if transpose_a else a_width, a_width if transpose_a else 1
-    copy = not transpose_a and a_width * size % _CONFLICT == 0
-    if copy:
+    conflict = not transpose_a and a_width * size % _CONFLICT == 0
+    if conflict:
         a_row = depth + 16
+    ahead = _AHEAD if output.size * size > _FAR else _TILES
     for block in range(begin, end, _TILES):
         block_end = min(block + _TILES, end)
         top, bottom = tiles[2 * block], tiles[2 * block_end - 2] + tiles[2 * block_end - 1]
         for first in range(0, inner, depth):
             last = min(first + depth, inner)
             place = a.ctypes.data + size * first * a_step
-            if copy:
+            if conflict:
                 _copy_rows(a, top, bottom, first, last, copied, a_row)
                 place = copied.ctypes.data - size * top * a_row  # tiles count from the first row
             for j in range(left, right, width):
@@ -99,25 +107,32 @@ def _part(  # type: ignore[no-untyped-def]
                 else:
                     _copy_panel(b, first, last, j, stop, packed, width)
                 target = output.ctypes.data + size * j
-                call(
-                    panel,
-                    place,
-                    a_row,
-                    a_step,
-                    tiles.ctypes.data,  # its first number is 0: one block without an offset
-                    packed.ctypes.data,
-                    width,
-                    0,
-                    target,
-                    columns,
-                    zeros.ctypes.data if first == 0 else target,
-                    0 if first == 0 else columns,
-                    tiles.ctypes.data + 16 * block,
-                    block_end - block,
-                    stop - j,
-                    last - first,
-                    1,
-                )
+                for tile in range(block, block_end, ahead):
+                    after = min(tile + ahead, block_end)
+                    if after < block_end:
+                        end_row = tiles[2 * min(after + ahead, block_end) - 1]
+                        end_row += tiles[2 * min(after + ahead, block_end) - 2]
+                        for i in range(tiles[2 * after], end_row):
+                            fetch_aside(target + size * i * columns, _PANEL)
+                    call(
+                        panel,
+                        place,
+                        a_row,
+                        a_step,
+                        tiles.ctypes.data,  # its first number is 0: one block without an offset
+                        packed.ctypes.data,
+                        width,
+                        0,
+                        target,
+                        columns,
+                        zeros.ctypes.data if first == 0 else target,
+                        0 if first == 0 else columns,
+                        tiles.ctypes.data + 16 * tile,
+                        after - tile,
+                        stop - j,
+                        last - first,
+                        1,
+                    )
 
 
 @kernel(
