@@ -127,6 +127,23 @@ def test_an_initial_state_that_a_layer_has_not_is_refused(backend):
         layer.forward(backend.asarray(batch()))
 
 
+@pytest.mark.parametrize("state", [None, np.zeros((4, H)), [np.zeros((4, H))]], ids=type)
+def test_an_initial_state_without_names_is_refused(state):
+    layer = layers.LSTM(D, H)
+    layer.initial = state
+    with pytest.raises(ConfigurationError, match=r'^LSTM: initial must be a dict {"h": ..., "c": '):
+        layer.forward(np.zeros((4, 3, D)))
+
+
+def test_an_initial_state_that_is_no_array_is_refused(backend):
+    layer = layers.RNN(D, H)
+    layer.initial = {"h": 0.0}
+    with pytest.raises(
+        ShapeError, match=r"^RNN: expected an initial h of shape \(4, \d\), got \(\)"
+    ):
+        layer.forward(backend.asarray(np.zeros((4, 3, D))))
+
+
 def test_a_mask_of_another_batch_is_refused(backend):
     layer = prepared("GRU", backend)
     layer.mask = backend.asarray(np.ones((4, 3), bool))

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import xpnn
 from xpnn import layers, losses, optimizers, regularization, schedules
 from xpnn._settings import represent, settings
+from xpnn.errors import ConfigurationError
 
 
 class Plain:
@@ -176,3 +178,43 @@ def test_every_class_keeps_its_arguments_under_their_names(kind):
 
 def test_partial_classes_do_not_confuse_it():
     assert settings(functools.partial(Plain, 3)()) == {"width": 3, "factor": 1.0, "name": None}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: xpnn.Linear(3, 2, "zeros"), "Linear: bias must be True or False, got 'zeros'"),
+        (lambda: xpnn.Conv2d(1, 2, 3, bias=None), "Conv2d: bias must be True or False, got None"),
+        (
+            lambda: xpnn.LSTM(3, 2, return_sequences="false"),
+            "LSTM: return_sequences must be True or False, got 'false'",
+        ),
+        (lambda: xpnn.GRU(3, 2, reverse=2), "GRU: reverse must be True or False, got 2"),
+        (
+            lambda: xpnn.MultiHeadAttention(4, 2, "causal"),
+            "MultiHeadAttention: causal must be True or False, got 'causal'",
+        ),
+        (
+            lambda: xpnn.AvgPool2d(2, count_padding=np.ones(2)),
+            "AvgPool2d: count_padding must be True or False",
+        ),
+        (lambda: xpnn.SGD(0.1, nesterov="yes"), "SGD: nesterov must be True or False, got 'yes'"),
+        (
+            lambda: xpnn.Sequential(
+                [xpnn.Linear(3, 2)], xpnn.MeanSquaredError(), lr=0.1, fuse="no"
+            ),
+            "network: fuse must be True or False, got 'no'",
+        ),
+        (
+            lambda: xpnn.Masked([xpnn.LastStep()], padding="0"),
+            "Masked: padding must be a number in (-inf, inf), got '0'",
+        ),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused(make, message):
+    with pytest.raises(ConfigurationError, match="^" + re.escape(message)):
+        make()
+
+
+def test_booleans_of_numpy_are_booleans():
+    assert xpnn.Linear(3, 2, np.False_).bias is False

@@ -12,6 +12,7 @@ from .errors import ConfigurationError, unknown
 
 __all__ = [
     "ROLES",
+    "checked_flag",
     "checked_number",
     "checked_numbers",
     "checked_path",
@@ -21,6 +22,28 @@ __all__ = [
 
 #: What a parameter can be to regularization and weight decay.
 ROLES = ("weight", "bias", "scale")
+
+
+def checked_flag(owner: str, name: str, value: object) -> bool:
+    """Return a setting as a bool if it is one: text such as "false" would be true.
+
+    Raises
+    ------
+    ConfigurationError
+        With one line that names the owner, the setting and what was received.
+
+    Examples
+    --------
+    >>> checked_flag("LSTM", "reverse", True)
+    True
+    >>> checked_flag("LSTM", "reverse", "no")
+    Traceback (most recent call last):
+        ...
+    xpnn.errors.ConfigurationError: LSTM: reverse must be True or False, got 'no'
+    """
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy's as well
+        return bool(value)
+    raise ConfigurationError(f"{owner}: {name} must be True or False, got {value!r}")
 
 
 def checked_number(

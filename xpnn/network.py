@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ._checks import checked_number, expect_kind
+from ._checks import checked_flag, checked_number, expect_kind
 from ._contents import Contents
 from ._objective import Objective
 from ._standard import Array
@@ -120,7 +120,7 @@ class Network(Contents, Objective):
         self.steps = 0
         self.epochs = 0
         self.total_steps: int | None = None
-        self.fuse = bool(fuse)
+        self.fuse = checked_flag("network", "fuse", fuse)
         self._plan: Any = None
         self._parameters: Parameters | None = None
         self._places: list[tuple[str, Stream]] = []

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit code: 0 done; 2 wrong usage, or something that cannot be used (a device, a file,
-        data), with one line on standard error; 3 the training diverged; 130 interrupted; 141
-        whoever read the output went away.
+        data), with one line on standard error; 3 the training diverged; 130, 143 and 129 stopped by
+        SIGINT, SIGTERM and SIGHUP; 141 whoever read the output went away.
 
     Examples
     --------

@@ -163,7 +163,8 @@ def _describe_data(prepared: Prepared) -> str:
 
 
 def _describe_training(history: History, seconds: float, place: str) -> str:
-    text = f"trained {len(history)} epochs in {seconds:.1f} s, {place}"
+    epochs = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+    text = f"trained {epochs} in {seconds:.1f} s, {place}"
     if history.stop_reason == "early stopping":
         text += "; stopped early"
     if history.best_epoch is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from .._checks import checked_flag
 from .._standard import Array, array_namespace
 from ..errors import ConfigurationError
 from ..initializers import Initializer
@@ -60,7 +61,7 @@ class Filters(Layer):
             raise ConfigurationError(f"{self.name}: padding 'same' needs stride 1, got {stride!r}")
         self.kernel_size, self.stride, self.dilation = short(kernel), short(steps), short(gaps)
         self.padding = margin if isinstance(margin, str) else short(margin)
-        self.bias = bool(bias)
+        self.bias = checked_flag(self.name, "bias", bias)
         for initializer in (weight_initializer, bias_initializer):
             get_initializer(initializer)  # mistakes show here, not at the first step
         self.weight_initializer = weight_initializer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from .._checks import checked_flag
 from .._standard import Array, arange, array_namespace
 from ..errors import ConfigurationError
 from ..initializers import Initializer
@@ -100,7 +101,7 @@ class MultiHeadAttention(SequenceLayer):
             raise ConfigurationError(
                 f"{self.name}: dim must be divisible by heads = {self.heads}, got {self.dim}"
             )
-        self.causal = bool(causal)
+        self.causal = checked_flag(self.name, "causal", causal)
         for initializer in (weight_initializer, bias_initializer):
             get_initializer(initializer)  # mistakes show here, not at the first step
         self.weight_initializer = weight_initializer

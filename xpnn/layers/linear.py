@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._checks import checked_flag
 from .._standard import Array, array_namespace
 from ..initializers import Initializer
 from ..initializers import get as get_initializer
@@ -78,7 +79,7 @@ class Linear(Layer):
         super().__init__()
         self.input_dim = checked_width(self.name, "input_dim", input_dim)
         self.output_dim = checked_width(self.name, "output_dim", output_dim)
-        self.bias = bool(bias)
+        self.bias = checked_flag(self.name, "bias", bias)
         for initializer in (weight_initializer, bias_initializer):
             get_initializer(initializer)  # mistakes show here, not at the first step
         self.weight_initializer = weight_initializer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from .._checks import checked_number
 from .._standard import Array, array_namespace
 from ..errors import ShapeError
 from ._chain import Chain, every_layer
@@ -38,7 +39,7 @@ class Masked(Layer):
     Raises
     ------
     ConfigurationError
-        If there is something that is no layer.
+        If there is something that is no layer, or `padding` is no number.
     ShapeError
         In the forward pass, unless the input is ids (N, T) or steps (N, T, D), or by one of the
         layers.
@@ -64,6 +65,7 @@ class Masked(Layer):
     def __init__(self, layers: Layer | Sequence[Layer], padding: float = 0) -> None:
         super().__init__()
         self.layers = layers
+        checked_number(self.name, "padding", padding)
         self.padding = padding
         self._layers = Chain(self.name, "layers", layers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import reduce
 
+from .._checks import checked_flag
 from .._standard import Array, array_namespace, ones, zeros
 from ..errors import ConfigurationError, ShapeError
 from ._windows import Sizes, Window, add_at, checked_sizes, expect_channels, short
@@ -165,7 +166,7 @@ class AvgPool2d(_Pool2d):
         count_padding: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.count_padding = bool(count_padding)
+        self.count_padding = checked_flag(self.name, "count_padding", count_padding)
 
     def forward(self, input: Array) -> Array:
         """Return the mean of each window."""

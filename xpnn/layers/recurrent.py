@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+from .._checks import checked_flag
 from .._standard import Array, array_namespace, zeros
 from ..errors import ConfigurationError, ShapeError, unknown
 from ..initializers import Initializer
@@ -58,8 +59,8 @@ class Recurrent(SequenceLayer):
         super().__init__()
         self.input_dim = checked_width(self.name, "input_dim", input_dim)
         self.hidden_dim = checked_width(self.name, "hidden_dim", hidden_dim)
-        self.return_sequences = bool(return_sequences)
-        self.reverse = bool(reverse)
+        self.return_sequences = checked_flag(self.name, "return_sequences", return_sequences)
+        self.reverse = checked_flag(self.name, "reverse", reverse)
         for initializer in (weight_initializer, recurrent_initializer, bias_initializer):
             get_initializer(initializer)  # mistakes show here, not at the first step
         self.weight_initializer = weight_initializer
@@ -200,6 +201,12 @@ class Recurrent(SequenceLayer):
 
     def _first_states(self, input: Array) -> States:
         shape = (input.shape[0], self.hidden_dim)
+        given: Any = self.initial  # anybody may have assigned it
+        if not isinstance(given, dict):
+            wanted = ", ".join(f'"{name}": ...' for name in self.state_names)
+            raise ConfigurationError(
+                f"{self.name}: initial must be a dict {{{wanted}}}, got {given!r}"
+            )
         for name in self.initial:
             if name not in self.state_names:
                 text = unknown("initial state", name, self.state_names)
@@ -207,10 +214,10 @@ class Recurrent(SequenceLayer):
         states = []
         for name in self.state_names:
             state = self.initial.get(name)
-            if state is not None and tuple(state.shape) != shape:
+            if state is not None and tuple(getattr(state, "shape", ())) != shape:
                 raise ShapeError(
                     f"{self.name}: expected an initial {name} of shape {shape}, "
-                    f"got {tuple(state.shape)}"
+                    f"got {tuple(getattr(state, 'shape', ()))}"
                 )
             states.append(zeros(shape, like=input) if state is None else state)
         return tuple(states)

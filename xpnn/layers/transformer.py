@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._checks import checked_number
+from .._checks import checked_flag, checked_number
 from .._standard import Array
 from ._chain import Chain
 from ._sequence import expect_sequences
@@ -83,7 +83,7 @@ class TransformerBlock(Layer):
         width = checked_width(self.name, "hidden_dim", width)
         self.hidden_dim = None if hidden_dim is None else width
         self.dropout = checked_number(self.name, "dropout", dropout, low=0.0, high=1.0)
-        self.causal = bool(causal)
+        self.causal = checked_flag(self.name, "causal", causal)
         attention = MultiHeadAttention(self.dim, self.heads, self.causal)
         first, last = Linear(self.dim, width), Linear(width, self.dim)
         parts: list[list[Layer]] = [

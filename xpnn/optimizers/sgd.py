@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._checks import checked_number
+from .._checks import checked_flag, checked_number
 from .._standard import Array
 from ..errors import ConfigurationError
 from .optimizer import Optimizer
@@ -79,7 +79,7 @@ class SGD(Optimizer):
         self.momentum = checked_number(
             type(self).__name__, "momentum", momentum, low=0.0, high=1.0, open_high=True
         )
-        self.nesterov = bool(nesterov)
+        self.nesterov = checked_flag("SGD", "nesterov", nesterov)
         if self.nesterov and self.momentum == 0.0:
             raise ConfigurationError(f"{type(self).__name__}: nesterov needs a momentum above 0")
 
