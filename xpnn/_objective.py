@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,13 @@ class Objective(Inputs):
         grads = add_to_slices(grads, slices, addends)
         return sum(penalties[1:], start=penalties[0]) if penalties else 0.0, grads
 
-    @contextlib.contextmanager
-    def _scope(self) -> Iterator[None]:
+    def _scope(self) -> AbstractContextManager[None]:
         """Enter the device, and keep NumPy from warning of what is not finite: `train` raises."""
-        with self.backend.scope(), np.errstate(all="ignore"):
-            yield
+        quiet = np.errstate(all="ignore")
+        return _both(self.backend.scope(), quiet) if self.backend.name == "cupy" else quiet
+
+
+@contextlib.contextmanager
+def _both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Iterator[None]:
+    with outer, inner:
+        yield

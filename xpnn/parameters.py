@@ -275,9 +275,10 @@ class Parameters:
         """Bring home what somebody has put in the place of a layer's dictionaries."""
         for key, layer in self.layers.items():
             shown = self._shown[key]
-            for kind in ("params", "buffers"):
-                if getattr(layer, kind) is not shown[kind]:
-                    _adopt(layer, kind, shown[kind])
+            if layer.params is not shown["params"]:
+                _adopt(layer, "params", shown["params"])
+            if layer.buffers is not shown["buffers"]:
+                _adopt(layer, "buffers", shown["buffers"])
             layer.grads = shown["grads"]
 
     def named(self) -> dict[str, Array]:

@@ -45,7 +45,8 @@ def multiply(
     rows, inner = a.shape[::-1] if transpose_a else a.shape
     columns = b.shape[0] if transpose_b else b.shape[1]
     here = team()
-    if not here.gemm or rows * inner * columns < _ENOUGH:
+    # A row by a matrix takes as long as reading the matrix, once: no tiles, no copies.
+    if not here.gemm or rows == 1 or rows * inner * columns < _ENOUGH:
         left, right = a.T if transpose_a else a, b.T if transpose_b else b
         return np.matmul(left, right, out=output)
     if output is None:

@@ -152,8 +152,9 @@ class Layer:
 def find_layers(key: str, value: Any) -> Iterator[tuple[str, Layer]]:
     """Yield the layers in a layer, or in nested lists and dictionaries; dots join the keys."""
     if isinstance(value, Layer):
-        for name, inner in value.sublayers():
-            yield from find_layers(f"{key}.{name}", inner)
+        if type(value).sublayers is not Layer.sublayers:  # most have none, and networks ask often
+            for name, inner in value.sublayers():
+                yield from find_layers(f"{key}.{name}", inner)
         yield key, value
     elif isinstance(value, list | tuple | dict):
         pairs: Iterable[tuple[Any, Any]] = (
