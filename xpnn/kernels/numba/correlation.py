@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from . import geometry as g
 from ._compile import outlined
+from ._memory import fetch_aside
 from .blocked_product import call
 
 __all__ = ["add_bias", "add_filters", "bring_back", "convolve", "normalize_gradient"]
+
+#: So many rows of pixels before they are written, their memory is fetched: a tile would have to
+#: wait for all of its own at once. What is read is fetched by the processor itself.
+_AHEAD = 4
 
 
 @outlined
@@ -29,6 +34,9 @@ def convolve(panel, lanes, table, padded, packed, bias, output, n):  # type: ign
         ):
             columns = min(2 * lanes, (group + 1) * (filters // groups) - first)
             for y in range(height):
+                if first == 0:
+                    row = size * width * filters
+                    fetch_aside(output.ctypes.data + (n * height + y + _AHEAD) * row, row)
                 pixel = (n * tall + y * table[g.STRIDE_DOWN]) * wide * channels
                 call(
                     panel,
@@ -132,6 +140,10 @@ def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n):  # type
             for first in range(group * depth, (group + 1) * depth, 2 * lanes):
                 columns = min(2 * lanes, (group + 1) * depth - first)
                 for y in range(table[phase + 1]):
+                    if number == 0 and first == 0:
+                        row = size * width * channels
+                        line = n * height + y * table[g.STRIDE_DOWN] + _AHEAD
+                        fetch_aside(dinput.ctypes.data + line * row, table[g.STRIDE_DOWN] * row)
                     pixel = (n * high + table[g.GRADIENT_TOP] + y) * broad + table[g.GRADIENT_LEFT]
                     line = n * height + table[phase] + y * table[g.STRIDE_DOWN]
                     place = (line * width + table[phase + 2]) * channels + first
