@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import random
+from .layers._correlation import set_products
 from .network import Network
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ._standard import Array
     from .fusion import Plan
+    from .fusion.traced_convolution import CompiledProducts, XlaProducts
 
 __all__ = ["NAMES", "fetch", "hand_down"]
 
@@ -46,8 +48,9 @@ def fetch(name: str) -> Any:
 
 
 def hand_down() -> None:
-    """Give the random streams their kernel for CuPy, and networks their planner and writer."""
+    """Give masks on CuPy and convolutions on JAX what makes them; networks planner and writer."""
     random.set_mask_maker("cupy", _mask)
+    set_products("jax", _products)
     Network.planner = _plan
     Network.saver = _save
 
@@ -57,6 +60,13 @@ def _mask(stream: random.Stream, threshold: int, count: int, start: int, like: A
     from .kernels.cuda import mask
 
     return mask(stream, threshold, count, start, like)
+
+
+def _products() -> XlaProducts | CompiledProducts:
+    """Find the products of convolutions on JAX: `xpnn.fusion.traced_convolution`."""
+    from .fusion.traced_convolution import products
+
+    return products()
 
 
 def _plan(network: Network) -> Plan:

@@ -51,7 +51,7 @@ class XpnnJAX(Xpnn):
         return _waiting(super().image_step(work))
 
     def convolution(self, work: Convolution) -> Task:
-        """``Conv2d``, operation by operation."""
+        """``Conv2d``, by itself."""
         return _waiting(super().convolution(work))
 
 

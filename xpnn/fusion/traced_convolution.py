@@ -1,19 +1,20 @@
-"""Convolutions in a function that JAX compiles: XLA's own, and what JAX derives from it.
+"""Convolutions on JAX: XLA's own, and what JAX derives from it.
 
 As the layers write them for any library they would be many small operations, tile by tile, which
-XLA neither puts together again nor does at the same time.
+XLA neither puts together again nor does at the same time. Layers that run one by one get the same
+products, each compiled for the shapes and the settings that it first sees.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from .._standard import Array
-from ..layers._correlation import set_products
 from ..layers._windows import Sizes, Window
 from .tracing import is_tracing
 
-__all__ = ["XlaProducts"]
+__all__ = ["CompiledProducts", "XlaProducts", "products"]
 
 
 class XlaProducts:
@@ -60,5 +61,27 @@ def _transposed(function: Any, shape: tuple[int, ...], rows: Array) -> Array:
     return result
 
 
+class CompiledProducts:
+    """The same, each a function under ``jax.jit``: operations by themselves are not compiled."""
+
+    def __init__(self) -> None:
+        import jax
+
+        products = XlaProducts()
+        # All but arrays is part of what is compiled.
+        self.correlate = jax.jit(products.correlate, static_argnums=(0, 3))
+        self.correlate_transposed = jax.jit(products.correlate_transposed, static_argnums=(0, 3, 4))
+        self.filter_gradient = jax.jit(products.filter_gradient, static_argnums=(0, 4))
+
+
+@cache
+def _compiled() -> CompiledProducts:
+    return CompiledProducts()
+
+
 _PRODUCTS = XlaProducts()
-set_products("jax", lambda: _PRODUCTS if is_tracing() else None)
+
+
+def products() -> XlaProducts | CompiledProducts:
+    """Return the products for a step that is traced, or those for layers by themselves."""
+    return _PRODUCTS if is_tracing() else _compiled()

@@ -17,7 +17,6 @@ import numpy as np
 
 from .._standard import Array
 from ..network import Network
-from . import traced_convolution  # noqa: F401
 from .pieces import Slots, numbers_of, regularized, state_of, updated
 from .settings import is_built_in_optimizer
 from .traced import Traced, comparable, count_operations, guarded
