@@ -14,7 +14,6 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import convolution, images, layouts, moments
-from ..kernels.numba.filters import collect, pack, pack_turned
 from ..layers.layer import Layer
 from .image_run import ImageRun, Sized
 from .steps import PlanStep, Scratch
@@ -161,17 +160,14 @@ class ConvolutionStep(ImageRun):
         """Make the gradients by the filters, the bias and the input."""
         sized, conv = kept.sized, self._conv
         n, _, height, width = kept.shape
-        parallel = team().parallel
         dinput = np.empty((0, height, width, conv.in_channels), self._dtype)
         turned = np.empty(0, self._dtype)
         if self.wants_gradient:
             turned = self._scratch.packed.matrix(1, sized.geometry.turned_size)[0]
-            pack_turned[self._name, parallel](sized.table, self._panel.lanes, self._filters, turned)
             rows = height * width * conv.in_channels
             dinput = self._gradient(n, rows) if self.returns_last else self._inner(n, rows)
             dinput = dinput.reshape(n, height, width, conv.in_channels)
-        partial = self._shares(n)
-        convolution.backward[self._name, parallel](
+        convolution.backward[self._name, team().parallel](
             self._panel.address,
             self._panel.lanes,
             sized.table,
@@ -180,14 +176,14 @@ class ConvolutionStep(ImageRun):
             gradient.reshape(-1),
             kept.convolved.reshape(-1),
             factors,
+            self._filters,
             turned,
             self._scratch.constants(conv.in_channels)[0],
-            partial,
+            self._shares(n),
             dinput,
+            conv.grads["W"].reshape(conv.out_channels, -1),
+            conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,)),
         )
-        dbias = conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,))
-        dweights = conv.grads["W"].reshape(conv.out_channels, -1)
-        collect[self._name, parallel](sized.table, partial, dweights, dbias)
         if not self.wants_gradient:
             return None
         if self.returns_last:
@@ -244,15 +240,14 @@ class ConvolutionStep(ImageRun):
     def _convolve(
         self, sized: Sized, padded: Array, packed: Array, output: Array, sums: Array
     ) -> None:
-        lanes = self._panel.lanes
-        pack[self._name, team().parallel](sized.table, lanes, self._filters, packed)
         self._launch(
             convolution.forward,
             padded.size,
             self._panel.address,
-            lanes,
+            self._panel.lanes,
             sized.table,
             padded,
+            self._filters,
             packed,
             self._bias,
             output,

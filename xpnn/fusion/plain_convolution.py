@@ -13,7 +13,6 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import narrow_convolution, narrow_geometry, plain_convolution
-from ..kernels.numba.filters import collect, pack, pack_turned
 from ..layers import Conv2d
 from .image_steps import ImageStep
 from .steps import Scratch
@@ -87,7 +86,6 @@ class PlainConvolutionStep(ImageStep):
         else:
             packed = np.empty(self._filters.size, self._dtype)
             rooms = np.zeros(padded, self._dtype), np.empty(inner, self._dtype)
-        pack[self._name, team().parallel](table, lanes, self._filters, packed)
         (top, _), (left, _) = geometry.margins
         self._launch(
             plain_convolution.forward,
@@ -96,6 +94,7 @@ class PlainConvolutionStep(ImageStep):
             lanes,
             table,
             input,
+            self._filters,
             packed,
             self._bias,
             *rooms,
@@ -111,9 +110,7 @@ class PlainConvolutionStep(ImageStep):
         turned = np.empty(0, self._dtype)
         if len(dinput):
             turned = self._scratch.packed.matrix(1, geometry.turned_size)[0]
-            pack_turned[self._name, team().parallel](table, lanes, self._filters, turned)
         gradient = self._bordered("gradient", (size, *geometry.gradient_padded, conv.out_channels))
-        partial = self._shares(len(input))
         (top, _), (left, _) = geometry.margins
         (above, _), (before, _) = geometry.gradient_margins
         self._launch(
@@ -124,19 +121,19 @@ class PlainConvolutionStep(ImageStep):
             table,
             input,
             dout,
+            self._filters,
             turned,
             self._scratch.constants(conv.in_channels)[0],
             self._bordered("padded", (size, *geometry.padded, conv.in_channels)),
             gradient,
             gradient.reshape(-1),
             self._own("dinner", (size, *geometry.sizes, conv.in_channels)),
-            partial,
+            self._shares(len(input)),
             dinput,
+            conv.grads["W"].reshape(conv.out_channels, -1),
+            conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,)),
             np.asarray([top, left, above, before], np.int64),
         )
-        dbias = conv.grads["b"] if conv.bias else self._own("dbias", (conv.out_channels,))
-        dweights = conv.grads["W"].reshape(conv.out_channels, -1)
-        collect[self._name, team().parallel](table, partial, dweights, dbias)
 
     def _table(self, sizes: tuple[int, ...]) -> Array:
         """Return what the kernels know of images of a size."""

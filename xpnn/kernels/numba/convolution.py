@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from numba import prange
 
+from . import geometry as g
 from ._compile import kernel, part
 from .correlation import add_bias, add_filters, bring_back, convolve, normalize_gradient
+from .filters import collect, pack, pack_turned, panels
 from .moments import cleared, take_moments
 
 __all__ = ["backward", "forward"]
 
 
-@kernel("integer integer indices images vector vector images! vector matrix! integer")
-def forward(panel, lanes, table, padded, packed, bias, output, flat, moments, parts):  # type: ignore[no-untyped-def]
+@kernel("integer integer indices images matrix vector! vector images! vector matrix! integer")
+def forward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, padded, weights, packed, bias, output, flat, moments, parts
+):
     """Convolve padded images, and take the moments of every image of the output.
 
     Parameters
@@ -24,14 +28,17 @@ def forward(panel, lanes, table, padded, packed, bias, output, flat, moments, pa
     panel, lanes : int
         Address and lanes of a `blocked_product.Panel`.
     padded : (N, H + margins, W + margins, C)
+    weights : (F, C / groups * taps)
     packed : (F * C / groups * taps,)
-        From `pack`.
+        Room for the weights in the order of `pack`.
     bias : (F,)
     output, flat : (N, H', W', F), (N * H' * W' * F,)
         The same memory.
     moments : (N, 2 F), or (0, 0) if they are not wanted
         The mean of each channel, and the sum of the squared differences from it.
     """
+    for index in prange(panels(table, lanes)):
+        pack(table, lanes, weights, packed, index)
     images = padded.shape[0]
     for index in prange(parts):
         for n in range(index * images // parts, (index + 1) * images // parts):
@@ -41,12 +48,14 @@ def forward(panel, lanes, table, padded, packed, bias, output, flat, moments, pa
 
 
 @kernel(
-    "integer integer indices images images! vector! vector matrix vector vector matrix! images!"
+    "integer integer indices images images! vector! vector matrix matrix vector! vector matrix! "
+    "images! matrix! vector!"
 )
 def backward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, padded, gradient, flat, output, factors, turned, zeros, partial, dinput
-):
-    """Write the gradient of the input, and those of filters and bias in parts.
+    panel, lanes, table, padded, gradient, flat, output, factors, weights, turned, zeros, partial,
+    dinput, dweights, dbias,
+):  # fmt: skip
+    """Write the gradients of the input, the filters and the bias.
 
     Parameters
     ----------
@@ -57,19 +66,25 @@ def backward(  # type: ignore[no-untyped-def]
     output, factors : (N * H' * W' * F,), (3, W' * F) or (0, 0)
         If there are factors, one for every number of a row of an image, the gradient first becomes
         ``factors[0] * gradient + factors[1] * output + factors[2]``: that of a normalization.
+    weights : (F, C / groups * taps)
     turned : (F * C / groups * taps,)
-        From `pack_turned`.
+        Room for the weights in the order of `pack_turned`.
     zeros : (F,) or longer
     partial : (parts, F * C / groups * taps + F)
-        What each part of the images adds to the gradients of filters (tap, channel, filter) and
-        bias.
+        Room for what each part of the images adds to the gradients of filters (tap, channel,
+        filter) and bias.
     dinput : (N, H, W, C), or N = 0 if it is not wanted
+    dweights, dbias : (F, C / groups * taps), (F,)
     """
+    for index in prange(table[g.PHASE_COUNT] if dinput.shape[0] > 0 else 0):
+        pack_turned(table, lanes, weights, turned, index)
     for index in prange(partial.shape[0]):
         _backward(
             panel, lanes, table, padded, gradient, flat, output, factors, turned, zeros, partial,
             dinput, index,
         )  # fmt: skip
+    for row in prange(dweights.shape[1] + 1):
+        collect(table, partial, dweights, dbias, row)
 
 
 @part

@@ -1,36 +1,37 @@
-"""The filters of a convolution, in the orders in which its products read and write them."""
+"""The filters of a convolution, in the orders in which its products read and write them.
+
+Filters (F, C / groups * taps) are ordered, and their gradients added up, in the kernels that use
+them: they are few, so that a call for itself would cost more than its work.
+"""
 
 from __future__ import annotations
 
-from numba import prange
-
 from . import geometry as g
-from ._compile import kernel, part
+from ._compile import outlined, part
 
-__all__ = ["collect", "pack", "pack_turned"]
-
-
-@kernel("indices integer matrix vector!")
-def pack(table, lanes, weights, packed):  # type: ignore[no-untyped-def]
-    """Order filters as the forward product reads them.
-
-    Parameters
-    ----------
-    weights : (F, C / groups * taps)
-    packed : (F * C / groups * taps,)
-        For each group and each ``2 * lanes`` of its filters: (tap, channel, filter).
-    """
-    filters = table[g.FILTERS] // table[g.GROUPS]
-    chunks = (filters + 2 * lanes - 1) // (2 * lanes)
-    for index in prange(table[g.GROUPS] * chunks):
-        first = index % chunks * 2 * lanes
-        width = min(2 * lanes, filters - first)
-        _pack(weights, packed, table[g.TAPS], index // chunks * filters + first, width)
+__all__ = ["collect", "pack", "pack_turned", "panels"]
 
 
 @part
-def _pack(weights, packed, taps, first, width):  # type: ignore[no-untyped-def]
-    rows = weights.shape[1]
+def panels(table, lanes):  # type: ignore[no-untyped-def]
+    """Return how many panels the filters of a forward product are."""
+    filters = table[g.FILTERS] // table[g.GROUPS]
+    return table[g.GROUPS] * ((filters + 2 * lanes - 1) // (2 * lanes))
+
+
+@outlined
+def pack(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
+    """Order the filters of a panel as the forward product reads them.
+
+    ``packed`` (F * C / groups * taps,) is for each panel, ``2 * lanes`` filters of a group at most:
+    (tap, channel, filter).
+    """
+    filters = table[g.FILTERS] // table[g.GROUPS]
+    chunks = (filters + 2 * lanes - 1) // (2 * lanes)
+    first = index % chunks * 2 * lanes
+    width = min(2 * lanes, filters - first)
+    first += index // chunks * filters
+    rows, taps = weights.shape[1], table[g.TAPS]
     depth = rows // taps
     out = packed[first * rows : (first + width) * rows]
     for f in range(width):
@@ -40,22 +41,14 @@ def _pack(weights, packed, taps, first, width):  # type: ignore[no-untyped-def]
                 out[(tap * depth + c) * width + f] = filter[c * taps + tap]
 
 
-@kernel("indices integer matrix vector!")
-def pack_turned(table, lanes, weights, packed):  # type: ignore[no-untyped-def]
-    """Order filters as the product for the gradient of the input reads them.
+@outlined
+def pack_turned(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
+    """Order filters as the product for the gradient of the input reads them in one phase.
 
-    Parameters
-    ----------
-    weights : (F, C / groups * taps)
-    packed : (F * C / groups * taps,)
-        For each phase, each group and each ``2 * lanes`` of its channels: (tap, filter, channel).
+    ``packed`` is for each phase, each group and each ``2 * lanes`` of its channels: (tap, filter,
+    channel).
     """
-    for index in prange(table[g.PHASE_COUNT]):
-        _pack_turned(table, lanes, weights, packed, table[g.PHASES] + g.PHASE * index)
-
-
-@part
-def _pack_turned(table, lanes, weights, packed, phase):  # type: ignore[no-untyped-def]
+    phase = table[g.PHASES] + g.PHASE * index
     groups, taps = table[g.GROUPS], table[g.TAPS]
     filters = weights.shape[0] // groups
     depth = weights.shape[1] // taps
@@ -75,24 +68,11 @@ def _pack_turned(table, lanes, weights, packed, phase):  # type: ignore[no-untyp
                         out[(number * filters + f) * width + c] = row[(channel + c) * taps + tap]
 
 
-@kernel("indices matrix! matrix! vector!")
-def collect(table, partial, dweights, dbias):  # type: ignore[no-untyped-def]
-    """Add up the parts of `backward`.
-
-    Parameters
-    ----------
-    partial : (parts, F * C / groups * taps + F)
-    dweights : (F, C / groups * taps)
-    dbias : (F,)
-    """
-    rows = dweights.shape[1]
-    for row in prange(rows + 1):
-        _collect(partial, dweights, dbias, row, table[g.TAPS])
-
-
-@part
-def _collect(partial, dweights, dbias, row, taps):  # type: ignore[no-untyped-def]
+@outlined
+def collect(table, partial, dweights, dbias, row):  # type: ignore[no-untyped-def]
+    """Add up one row of the shares (shares, F * C / groups * taps + F); the last is the bias's."""
     filters, rows = dweights.shape
+    taps = table[g.TAPS]
     first = partial[0, row * filters : (row + 1) * filters]
     for index in range(1, partial.shape[0]):
         other = partial[index, row * filters : (row + 1) * filters]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from numba import prange
 
+from . import geometry as g
 from ._compile import kernel, outlined
 from .correlation import add_bias, add_filters, bring_back, convolve
+from .filters import collect, pack, pack_turned, panels
 from .layouts import enter_image, leave_image
 from .moments import cleared
 
@@ -18,10 +20,11 @@ __all__ = ["backward", "forward"]
 
 
 @kernel(
-    "integer integer indices images vector vector images! images! images! integer integer integer"
+    "integer integer indices images matrix vector! vector images! images! images! integer integer "
+    "integer"
 )
 def forward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, x, packed, bias, padded, inner, output, top, left, parts
+    panel, lanes, table, x, weights, packed, bias, padded, inner, output, top, left, parts
 ):
     """Convolve images.
 
@@ -30,8 +33,9 @@ def forward(  # type: ignore[no-untyped-def]
     panel, lanes : int
         Address and lanes of a `blocked_product.Panel`.
     x : (N, C, H, W)
+    weights : (F, C / groups * taps)
     packed : (F * C / groups * taps,)
-        From `filters.pack`.
+        Room for the weights in the order of `filters.pack`.
     bias : (F,)
     padded, inner : (parts, H + margins, W + margins, C), (parts, H', W', F)
         Room for an image of each part; the first of them with zeros in its margins.
@@ -39,6 +43,8 @@ def forward(  # type: ignore[no-untyped-def]
     top, left : int
         Margins of the input.
     """
+    for index in prange(panels(table, lanes)):
+        pack(table, lanes, weights, packed, index)
     images = x.shape[0]
     for index in prange(parts):
         for n in range(index * images // parts, (index + 1) * images // parts):
@@ -62,20 +68,21 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    "integer integer indices images images vector vector images! images! vector! images! matrix! "
-    "images! indices integer"
+    "integer integer indices images images matrix vector! vector images! images! vector! images! "
+    "matrix! images! matrix! vector! indices integer"
 )
 def backward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
-    margins, parts,
+    panel, lanes, table, x, dout, weights, turned, zeros, padded, gradient, flat, inner, partial,
+    dinput, dweights, dbias, margins, parts,
 ):  # fmt: skip
-    """Write the gradient of the input, and those of filters and bias in shares.
+    """Write the gradients of the input, the filters and the bias.
 
     Parameters
     ----------
     x, dout : (N, C, H, W), (N, F, H', W')
+    weights : (F, C / groups * taps)
     turned : (F * C / groups * taps,)
-        From `filters.pack_turned`.
+        Room for the weights in the order of `filters.pack_turned`.
     zeros : (C,) or longer
     padded, gradient, inner : (parts, H + margins, W + margins, C), ..., (parts, H, W, C)
         Room for an image of each part, for its gradient with other margins, and for the gradient of
@@ -83,11 +90,14 @@ def backward(  # type: ignore[no-untyped-def]
     flat : (gradient.size,)
         The same memory as ``gradient``.
     partial : (shares, F * C / groups * taps + F)
-        What each share of the images adds to the gradients of filters and bias.
+        Room for what each share of the images adds to the gradients of filters and bias.
     dinput : (N, C, H, W), or N = 0 if it is not wanted
+    dweights, dbias : (F, C / groups * taps), (F,)
     margins : (4,)
         Top and left of ``padded``, top and left of ``gradient``.
     """
+    for index in prange(table[g.PHASE_COUNT] if dinput.shape[0] > 0 else 0):
+        pack_turned(table, lanes, weights, turned, index)
     images, shares = x.shape[0], partial.shape[0]
     for part in prange(parts):
         for number in range(part * shares // parts, (part + 1) * shares // parts):
@@ -97,3 +107,5 @@ def backward(  # type: ignore[no-untyped-def]
                     panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner,
                     partial, dinput, margins, number, n, part,
                 )  # fmt: skip
+    for row in prange(dweights.shape[1] + 1):
+        collect(table, partial, dweights, dbias, row)
