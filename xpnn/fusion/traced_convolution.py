@@ -7,6 +7,7 @@ products, each compiled for the shapes and the settings that it first sees.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -35,7 +36,7 @@ class XlaProducts:
             feature_group_count=groups,
         )
         output = output[:, :, *map(slice, count)]
-        return output.reshape(array.shape[0], groups, width, -1)
+        return output.reshape(array.shape[0], groups, width, math.prod(count))
 
     def correlate_transposed(
         self, window: Window, rows: Array, filters: Array, count: Sizes, sizes: Sizes
