@@ -23,6 +23,9 @@ __all__ = [
 #: What a parameter can be to regularization and weight decay.
 ROLES = ("weight", "bias", "scale")
 
+#: A representation of more characters than these says less in an error than the type does.
+_LONG = 100
+
 
 def checked_flag(owner: str, name: str, value: object) -> bool:
     """Return a setting as a bool if it is one: text such as "false" would be true.
@@ -155,8 +158,16 @@ def expect_kind(name: str, value: object, kind: type) -> None:
     if isinstance(value, kind):
         return
     article = "an" if kind.__name__[0] in "AEIOU" else "a"
-    got = repr(value)
+    raise ConfigurationError(
+        f"{name}: expected {article} {kind.__name__}, got {_told(value, kind)}"
+    )
+
+
+def _told(value: object, kind: type) -> str:
+    """Describe what was given in a few words: arrays and data sets by their type alone."""
     if isinstance(value, type):
-        got = f"the class {value.__name__}"
-        got += f": give {value.__name__}(...)" if issubclass(value, kind) else ""
-    raise ConfigurationError(f"{name}: expected {article} {kind.__name__}, got {got}")
+        hint = f": give {value.__name__}(...)" if issubclass(value, kind) else ""
+        return f"the class {value.__name__}{hint}"
+    text = repr(value)
+    long = len(text) > _LONG or "\n" in text or isinstance(value, tuple | list)
+    return f"a {type(value).__name__}" if long else text

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ._checks import expect_kind
 from ._standard import Array
 from .backend import Backend
 from .backend import backend as open_backend
@@ -158,6 +159,7 @@ class Contents:
             For a name that is missing or unknown, another shape, and what is no numbers. Nothing
             has changed then.
         """
+        expect_kind("state", state, Mapping)
         parameters = self.parameters
         shapes = {key: tuple(value.shape) for key, value in parameters.named().items()}
         for key in sorted(shapes.keys() ^ state.keys()):

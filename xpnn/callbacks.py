@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from ._checks import checked_number
+from ._checks import checked_number, checked_path
 from ._standard import Array
 from .data.batches import as_count
 from .errors import ConfigurationError, unknown
@@ -140,6 +140,10 @@ class EarlyStopping(Callback):
         name = "EarlyStopping"
         if mode not in (None, "min", "max"):
             raise ConfigurationError(unknown(f"{name} mode", mode, ["min", "max"]))
+        if not isinstance(monitor, str):
+            raise ConfigurationError(
+                f"{name}: monitor: expected the name of a column, got {monitor!r}"
+            )
         self.monitor = monitor
         self.patience = as_count(f"{name}: patience", patience)
         self.min_delta = checked_number(name, "min_delta", min_delta, low=0)
@@ -207,7 +211,7 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fspath(checked_path("CSVLog: path", path))
         self._file: IO[str] | None = None
 
     def on_train_begin(self, run: Run) -> None:
@@ -251,6 +255,8 @@ class Progress(Callback):
     """
 
     def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        if not (write is None or callable(write)):
+            raise ConfigurationError(f"Progress: write: expected a function, got {write!r}")
         self._write = write if write is not None else _write_line
         self._bar: Any = None
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
+from ._checks import expect_kind
 from ._standard import Array, array_namespace
 from .backend import Backend, backend, backend_of
 from .errors import ConfigurationError, GradientError
@@ -112,6 +113,7 @@ def check_gradients(
         network: Network = _alone(layer_or_network, input, seed, rng)
         target = 0.0
     else:
+        expect_kind("layer_or_network", layer_or_network, Network)
         if target is None:
             raise ConfigurationError("check_gradients: a network needs a target")
         network = copy.deepcopy(layer_or_network)

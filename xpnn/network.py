@@ -100,6 +100,12 @@ class Network(Contents, Objective):
     ) -> None:
         if (lr is None) == (optimizer is None):
             raise ConfigurationError("give either lr or optimizer, one of the two")
+        for kind, hint in (
+            (Optimizer, f"optimizer={lr!r}"),
+            (Schedule, f"optimizer=xpnn.SGD({lr!r})"),
+        ):
+            if isinstance(lr, kind):
+                raise ConfigurationError(f"lr: expected a number, got {lr!r}: give {hint}")
         if optimizer is None:
             optimizer = SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
         expect_kind("loss", loss, Loss)

@@ -106,6 +106,11 @@ class Model:
             return output
         labels: NDArray[Any] = np.argmax(logits, axis=1)
         if self.class_names is not None:
+            if len(self.class_names) != logits.shape[1]:
+                raise ConfigurationError(
+                    f"class_names: expected {logits.shape[1]} names, one for each output of the "
+                    f"network, got {len(self.class_names)}"
+                )
             labels = np.asarray(self.class_names)[labels]
         return labels
 

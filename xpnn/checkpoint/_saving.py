@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._checks import checked_path
+from .._checks import checked_path, expect_kind
 from .._standard import Array
 from .._version import __version__
 from ..data.standardization import Standardization
@@ -64,6 +64,7 @@ def save(
     >>> bool((again.eval([[1.0, 2.0]]) == net.eval([[1.0, 2.0]])).all())
     True
     """
+    expect_kind("network", network, Network)
     write(
         network,
         checked_path("save: path", path),

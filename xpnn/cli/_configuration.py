@@ -54,6 +54,8 @@ def read_configuration(path: str) -> Configuration:
         if file.suffix.lower() in SUFFIXES:
             hint = f"for data, give --data {path}"
             raise ConfigurationError(f"{file}: no configuration: {hint}") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise ConfigurationError(f"{file}: no configuration: not a text in UTF-8") from error
         raise ConfigurationError(f"{file}: {error}") from error
     configuration: Configuration = {section: {} for section in SECTIONS}
     for section, table in found.items():
@@ -96,7 +98,7 @@ def resolve(arguments: argparse.Namespace) -> Configuration:
     if arguments.resume is not None:
         for name, shown in (("file", "FILE"), ("config", "--config"), ("out", "--out")):
             if getattr(arguments, name) is not None:
-                raise ConfigurationError(f"--resume RUN says all of that: leave {shown} out")
+                raise ConfigurationError(f"--resume RUN says all of that: do not give {shown}")
     elif arguments.force:
         raise ConfigurationError("--force needs --resume RUN")
     file = configuration_file(arguments)

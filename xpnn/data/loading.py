@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .._checks import checked_number, checked_path
 from ..errors import ConfigurationError, DataError, unknown
 from ._bundled import BUNDLED, load_bundled
 from ._targets import check_task
@@ -143,8 +144,9 @@ def _load(
     header: bool | None,
 ) -> Dataset:
     check_task(task)
-    if not 0.0 < test_fraction < 1.0:
-        raise ConfigurationError(f"test_fraction={test_fraction}; expected 0 < test_fraction < 1")
+    checked_number(
+        "load", "test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True
+    )
     folder = None if data_dir is None else Path(data_dir)
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: no such folder (data_dir)")
@@ -156,7 +158,7 @@ def _load(
     # Only now: their readers take a few milliseconds to import.
     from ._own import SUFFIXES, load_own
 
-    text = os.fspath(name_or_path)
+    text = os.fspath(checked_path("load: name_or_path", name_or_path))
     base = folder or Path()
     suffix = Path(text).suffix.lower()
     if suffix not in SUFFIXES and not (base / text).is_dir():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import checked_number
 from ..errors import ConfigurationError, DataError
 from ..random import Stream
 from .checks import as_host_array
@@ -66,8 +67,7 @@ def split(
     """
     if not arrays:
         raise ConfigurationError("split needs at least one array")
-    if not 0.0 < fraction < 1.0:
-        raise ConfigurationError(f"fraction={fraction}; expected 0 < fraction < 1")
+    checked_number("split", "fraction", fraction, low=0, high=1, open_low=True, open_high=True)
     parts = [as_host_array(array, f"array {i}") for i, array in enumerate(arrays)]
     labels = None if stratify is None else np.asarray(stratify)
     rows = parts[0].shape[0]

@@ -6,11 +6,11 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import checked_number, checked_path, expect_kind
 from ..errors import ConfigurationError, DataError
 from .batches import as_count
 
@@ -45,7 +45,10 @@ class Vocabulary:
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
-        self.characters = "".join(sorted({c for part in characters for c in part}))
+        try:
+            self.characters = "".join(sorted({c for part in characters for c in part}))
+        except TypeError:
+            raise ConfigurationError(f"Vocabulary: expected text, got {characters!r}") from None
         if not self.characters:
             raise DataError("Vocabulary: expected at least one character, got none")
         self._ids = {character: k for k, character in enumerate(self.characters)}
@@ -65,6 +68,8 @@ class Vocabulary:
         DataError
             For a character that has no id; the message says where it is.
         """
+        if not isinstance(text, str):
+            raise DataError(f"Vocabulary: expected text, got {text!r}")
         try:
             ids = [self._ids[character] for character in text]
         except KeyError:
@@ -219,10 +224,14 @@ def load_text(
     >>> text.vocabulary.decode(text.x_train[0])
     'ten green bottles hanging on the'
     """
-    if not 0.0 < test_fraction < 1.0:
-        raise ConfigurationError(f"test_fraction={test_fraction}; expected 0 < test_fraction < 1")
+    checked_number(
+        "load_text", "test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True
+    )
+    if vocabulary is not None:
+        expect_kind("load_text: vocabulary", vocabulary, Vocabulary)
+    path = checked_path("load_text: path", path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -236,4 +245,4 @@ def load_text(
         train, test = windows(ids[:cut], length, stride), windows(ids[cut:], length)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return CharacterText(Path(path).stem, known, *train, *test)
+    return CharacterText(path.stem, known, *train, *test)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._standard import Array, from_host
+from .._standard import Array, array_namespace, from_host
+from ..errors import DataError
 from ..random import Stream, fresh_seed
 from .layer import Layer
 
@@ -20,13 +21,21 @@ def build_alone(
     """Draw the parameters and buffers that are missing, with the device and dtype of ``input``.
 
     It is done as for layer ``number`` of a network of the seed.
+
+    Raises
+    ------
+    DataError
+        If that dtype is none of floating-point numbers: weights of integers would nearly all be 0.
     """
+    dtype = dtype or input.dtype
+    if not array_namespace(input).isdtype(dtype, "real floating"):
+        raise DataError(f"{layer.name}: expected floating-point numbers, got an array of {dtype}")
     given = {*layer.params, *layer.buffers}
     layer.build(Stream(_seed(seed), 2 * number + 1))
     for arrays in (layer.params, layer.buffers):
         for name, value in arrays.items():
             if name not in given:
-                arrays[name] = from_host(value, like=input, dtype=dtype or input.dtype)
+                arrays[name] = from_host(value, like=input, dtype=dtype)
 
 
 def mask_stream(seed: int | None) -> Stream:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .._checks import checked_number, checked_roles
 from .._settings import represent
 from .._standard import Array, array_namespace, clip, scale_slices, vector_of_zeros
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ..schedules import Schedule
@@ -82,6 +83,11 @@ class Optimizer:
         clip_value: float | None = None,
     ) -> None:
         owner = type(self).__name__
+        if isinstance(lr, type):  # a class can be called, too
+            raise ConfigurationError(
+                f"{owner}: lr: expected a Schedule, got the class {lr.__name__}: "
+                f"give {lr.__name__}(...)"
+            )
         self.lr: float | Schedule = (
             lr if callable(lr) else checked_number(owner, "lr", lr, low=0.0, open_low=True)
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import expect_kind
 from ..backend import to_host
 from ..data.batches import as_count
 from ..errors import DataError
@@ -55,6 +56,7 @@ def evaluate(
     ConfigurationError, DataError, ShapeError, BackendError
         If the data cannot be used.
     """
+    expect_kind("network", network, Network)
     expect_data(data)
     chosen = checked_metrics(metrics)
     batch_size = as_count("batch_size", batch_size)
@@ -85,6 +87,7 @@ def predict(network: Network, x: Any, batch_size: int = 256) -> np.ndarray[Any, 
     ConfigurationError, DataError, ShapeError, BackendError
         If the data cannot be used.
     """
+    expect_kind("network", network, Network)
     batch_size = as_count("batch_size", batch_size)
     if not network.backend.owns(x):
         x = network.backend.host_data(x, "x")

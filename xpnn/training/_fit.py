@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .._checks import checked_flag, expect_kind
 from ..augmentation import Augmenter
 from ..callbacks import Callback, Progress, Run
 from ..data.batches import as_count
@@ -138,7 +139,14 @@ def fit(
     >>> history["loss"][-1] < 0.01
     True
     """
+    expect_kind("network", network, Network)
     expect_data(data)
+    checked_flag("fit", "shuffle", shuffle)
+    checked_flag("fit", "check_finite", check_finite)
+    checked_flag("fit", "progress", progress)
+    checked_flag("fit", "force", force)
+    if resident is not None:
+        checked_flag("fit", "resident", resident)
     epochs = as_count("epochs", epochs)
     batch_size = as_count("batch_size", batch_size)
     if steps_per_epoch is not None:
