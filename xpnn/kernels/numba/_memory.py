@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from ._compile import inlined
 
-__all__ = ["clear", "copy", "fetch", "fetch_aside"]
+__all__ = ["clear", "copy", "fetch", "fetch_aside", "fetch_once"]
 
 _LINE = 64  # bytes of a line of the caches
 _BIT, _BYTE, _INT, _WIDE = (ir.IntType(bits) for bits in (1, 8, 32, 64))
@@ -65,7 +65,7 @@ def _fetcher(nearness: int) -> Any:
     return intrinsic(fetch_line)
 
 
-_fetch_line, _fetch_line_aside = _fetcher(3), _fetcher(2)
+_fetch_line, _fetch_line_aside, _fetch_line_once = _fetcher(3), _fetcher(2), _fetcher(0)
 
 
 @inlined
@@ -80,3 +80,10 @@ def fetch_aside(address, size):  # type: ignore[no-untyped-def]
     """Bring memory into the second cache, so that what the nearest one has stays there."""
     for line in range(0, size, _LINE):
         _fetch_line_aside(address + line)
+
+
+@inlined
+def fetch_once(address, size):  # type: ignore[no-untyped-def]
+    """Bring memory that will be read a single time past the second cache, which keeps what it has."""
+    for line in range(0, size, _LINE):
+        _fetch_line_once(address + line)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from numba import prange
 
 from ._compile import bound, kernel, outlined, part
-from ._memory import copy, fetch_aside
+from ._memory import copy, fetch_aside, fetch_once
 from .blocked_product import call
 from .squares import transpose
 
 __all__ = ["DEPTH", "product", "room"]
 
-#: Rows of the second factor that are copied at a time, at most. With 32 columns of float32 they
-#: fill the first cache.
-DEPTH = 400
+#: Rows of the second factor that are copied at a time, at most. With more, a panel of them would
+#: come from the second cache for each tile; with fewer, the output is read and written more often.
+DEPTH = 528
 
 #: Tiles of the first factor that go with a copy: with so many columns they fill the second cache.
 _TILES = 32
@@ -33,6 +33,9 @@ _CONFLICT = 4096
 _FAR = 1 << 19
 _AHEAD = 4
 
+#: So many rows before one is copied it is fetched.
+_SOON = 8
+
 #: Bytes of a row of a panel: two vectors.
 _PANEL = 128
 
@@ -45,6 +48,7 @@ def _copy_panel(b, first, last, left, right, packed, width):  # type: ignore[no-
     target = packed.ctypes.data
     if columns * size == _PANEL:  # a number that is known here becomes two moves
         for k in range(last - first):
+            fetch_once(line + min(k + _SOON, last - first - 1) * stride, _PANEL)
             copy(target + k * _PANEL, line + k * stride, _PANEL)
     else:
         for k in range(last - first):
