@@ -84,6 +84,6 @@ def fetch_aside(address, size):  # type: ignore[no-untyped-def]
 
 @inlined
 def fetch_once(address, size):  # type: ignore[no-untyped-def]
-    """Bring memory that will be read a single time past the second cache, which keeps what it has."""
+    """Bring what is read a single time past the second cache, which keeps what it has."""
     for line in range(0, size, _LINE):
         _fetch_line_once(address + line)
