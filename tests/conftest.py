@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 # Before any library is imported: two cores do not carry a pool of threads for each library, and
@@ -278,6 +279,22 @@ def backend_each_dtype(request: pytest.FixtureRequest) -> Iterator[BackendUnderT
     yield from _in_scope(request.param)
 
 
+#: One back end of each library, where a test takes long on all of them.
+ONE_OF_EACH = ("numpy", "array_api_strict-device1", "torch", "jax", "dpnp", "cupy")
+
+
+@pytest.fixture(params=[b for b in PRESENT if b.name in ONE_OF_EACH], ids=str)
+def library(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+    """One back end of each library."""
+    yield from _in_scope(request.param)
+
+
+@pytest.fixture(params=[b for b in PRESENT if b.name in ONE_OF_EACH and b.name != "jax"], ids=str)
+def quick_library(request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+    """The same without JAX, which compiles each operation anew for each shape."""
+    yield from _in_scope(request.param)
+
+
 @pytest.fixture
 def tried(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
     """Note how often a fault was tried, for the end of the report."""
@@ -300,3 +317,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("faults")
         for fault, count, outcome in sorted(rows):
             terminalreporter.write_line(f"{count:>6,}  {fault}: {outcome}")
+
+
+@pytest.fixture
+def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of programs that write where they run."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small run of the command line that many tests read."""
+    from xpnn.cli import main
+
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    assert main(["train", "--hidden", "32", "--epochs", "5", "--quiet", "--out", str(folder)]) == 0
+    return folder

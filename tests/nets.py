@@ -58,3 +58,34 @@ def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:
 def values(net: Any) -> np.ndarray:
     """All parameters as one host vector of its own."""
     return np.array(net.backend.to_host(net.parameters.values.array))
+
+
+def regression(rows: int = 20, outputs: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (rows, outputs) that follow from three features, with a little noise."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((rows, 3))
+    noise = 0.1 * rng.standard_normal((rows, outputs))
+    return x, np.tanh(x @ rng.standard_normal((3, outputs))) + noise
+
+
+def regressor(backend: Any, outputs: int = 1, optimizer: Any = None, **more: Any) -> Any:
+    """A small network for `regression`."""
+    return xpnn.Sequential(
+        [xpnn.Linear(3, 6), xpnn.Tanh(), xpnn.Linear(6, outputs)],
+        xpnn.MeanSquaredError(),
+        optimizer=optimizer or xpnn.SGD(0.1, momentum=0.5),
+        backend=backend,
+        seed=0,
+        **more,
+    )
+
+
+def classifier_without_state(backend: Any, loss: Any = None) -> Any:
+    """A network whose outputs depend on each row alone: no BatchNorm, no Dropout."""
+    return xpnn.Sequential(
+        [xpnn.Linear(4, 6), xpnn.Tanh(), xpnn.Linear(6, 3)],
+        loss or xpnn.SoftmaxCrossEntropy(),
+        0.3,
+        backend=backend.plain,
+        seed=0,
+    )

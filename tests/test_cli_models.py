@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 
 import xpnn
-from test_cli import configuration, fails, without_notes
+from command import configuration, fails, without_notes
 from xpnn.cli import main
 from xpnn.data import load as load_data
 
 pytest.importorskip("safetensors")
 
-
-@pytest.fixture(autouse=True)
-def in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_temporary_folder")
 
 
 def train(*options: str, out: str = "run") -> xpnn.Model:

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import xpnn
-from conftest import PRESENT
 from nets import assert_same, blobs, classifier, snapshot
 from xpnn import (
     Adam,
@@ -40,13 +39,6 @@ ROOT = Path(__file__).parents[1]
 X, Y = blobs(30)
 WEIGHT = np.linspace(0.5, 1.5, 30)
 HELD_OUT = blobs(12, seed=1)
-ONE_OF_EACH = ("numpy", "array_api_strict-device1", "torch", "jax", "dpnp", "cupy")
-
-
-@pytest.fixture(params=[b for b in PRESENT if b.name in ONE_OF_EACH], ids=str)
-def library(request):
-    with request.param.scope():
-        yield request.param
 
 
 def plateau():
