@@ -1,7 +1,7 @@
 """What is given by mistake: each is refused in one sentence that names it, before anything changes.
 
-Arguments of a training are in test_training_refusals.py, settings of optimizers and losses in their files;
-here are the mistakes that would otherwise end deep inside, or in a wrong result.
+Arguments of a training are in test_training_refusals.py, settings of optimizers and losses in
+their files; here are the mistakes that would otherwise end deep inside, or in a wrong result.
 """
 
 import numpy as np
