@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnn import random
 from xpnn.kernels import cuda
-from xpnn.random import Stream, drop_threshold
+from xpnn.random import Stream, drop_threshold, masks, set_mask_maker
 
 gpu = pytest.mark.gpu
 
@@ -121,14 +120,14 @@ def compile_for(architecture: int, name: str, code: str) -> None:
         assert f".text.{kernel}".encode() in binary
 
 
-# How random.py reaches them
+# How xpnn.random reaches them
 
 
 def test_kernels_are_handed_to_the_random_streams(monkeypatch):
     monkeypatch.setattr(cuda, "mask", lambda *arguments: arguments)
-    assert "cupy" in random._mask_makers
+    assert "cupy" in masks._mask_makers
     arguments = (Stream(1), 2, 3, 4, None)
-    assert random._mask_makers["cupy"](*arguments) == arguments
+    assert masks._mask_makers["cupy"](*arguments) == arguments
 
 
 def test_a_maker_gets_checked_numbers(monkeypatch):
@@ -138,8 +137,8 @@ def test_a_maker_gets_checked_numbers(monkeypatch):
         asked.append((stream, threshold, count, start, like))
         return np.zeros(count, dtype=bool)
 
-    monkeypatch.setattr(random, "_mask_makers", {})
-    random.set_mask_maker("numpy", maker)
+    monkeypatch.setattr(masks, "_mask_makers", {})
+    set_mask_maker("numpy", maker)
     like = np.zeros(1)
     mask = Stream(1, 2, 3).mask((2, np.int64(3)), 0.25, like=like, start=np.int32(7))
     assert mask.shape == (2, 3)

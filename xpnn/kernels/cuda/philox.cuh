@@ -1,4 +1,4 @@
-// Random bits by Philox4x64-10 (Salmon et al., SC 2011), as xpnn/random.py defines them: key
+// Random bits by Philox4x64-10 (Salmon et al., SC 2011), as xpnn.random defines them: key
 // (seed, stream), counter (block, call, 0, 0), four words of 64 bits a block, cut into lanes of 16
 // bits, the low one first. Integer arithmetic alone, so the bits are the same on every device.
 
