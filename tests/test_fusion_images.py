@@ -231,6 +231,57 @@ def test_residual_blocks(dtype):
     assert "shortcut: fused by Numba: Conv2d + BatchNorm2d" in str(xpnn.fusion.plan(fused))
 
 
+@each_dtype
+@pytest.mark.parametrize("images", [True, False])
+def test_residual_blocks_one_behind_the_other(images, dtype):
+    """A block's ReLU is left to the next one backward, and a normalization adds the shortcut."""
+
+    def block() -> L.Residual:
+        if not images:
+            return L.Residual([L.Linear(6, 6), L.Tanh()])
+        runs = [[L.Conv2d(6, 6, 3, padding=1), L.BatchNorm2d(6)] for _ in range(2)]
+        return L.Residual([*runs[0], L.ReLU(), *runs[1]])
+
+    def make() -> list[L.Layer]:
+        flat = L.Residual([L.Tanh()])  # whose gradient has the channels first in memory
+        blocks = [block(), L.ReLU(), block(), L.ReLU(), flat, L.ReLU(), block(), L.ReLU(), block()]
+        first = L.Conv2d(2, 6, 1) if images else L.Linear(2, 6)
+        return [first, *blocks, *([L.GlobalAvgPool2d()] if images else [])]
+
+    fused, plain = pair(make, dtype=dtype)
+    rng = np.random.default_rng(8)
+    for rows in (8, 3, 1, 9):
+        x = rng.standard_normal((rows, 2, 7, 8) if images else (rows, 2))
+        y = rng.integers(0, 6, rows)
+        (output, loss), (expected, value) = fused.train(x, y), plain.train(x, y)
+        assert_close(output, expected, dtype, 20)
+        assert math.isclose(float(loss), float(value), rel_tol=LIMIT[dtype])
+        grads = (network.parameters.grads.array for network in (fused, plain))
+        assert_close(*grads, dtype, 50)
+        assert_close(fused.eval(x), plain.eval(x), dtype, 20)
+    assert_same_state(fused, plain, dtype, 20)
+
+
+@each_dtype
+def test_what_is_not_finite_goes_through_residual_blocks(dtype):
+    from xpnn.kernels.numba import sums
+
+    rng = np.random.default_rng(9)
+    ones, zeros = np.ones(3, dtype), np.zeros(3, dtype)
+    x, second = (rng.standard_normal(2 * 4 * 5 * 3).astype(dtype) for _ in range(2))
+    x[7], second[11], second[20], second[30] = math.nan, math.inf, -math.inf, math.nan
+    output = np.empty_like(x)
+    for rectify, expected in ((0, x + second), (1, np.maximum(x + second, 0))):
+        for parallel in (False, True):
+            kernel = sums.add_normalized[dtype, parallel]
+            kernel(x, zeros, ones, zeros, second, output, 5, rectify, 3)
+            np.testing.assert_array_equal(output, expected)
+    sums.add_rectified[dtype](x, second, np.maximum(second, 0), output, 3)
+    with np.errstate(invalid="ignore"):
+        expected = np.where(second > 0, x + second, (x + second) * 0)
+    np.testing.assert_array_equal(output, expected)
+
+
 def test_a_residual_block_with_a_users_own_layer_is_left_alone():
     class Own(L.ReLU):
         pass

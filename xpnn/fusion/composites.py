@@ -12,6 +12,7 @@ from .._standard import Array
 from ..kernels.numba import sums
 from ..layers import Residual
 from ..layers.layer import Layer
+from .convolution import ConvolutionStep
 from .steps import PlanStep, Scratch, Step
 
 __all__ = ["ResidualStep"]
@@ -53,6 +54,8 @@ class ResidualStep(Step):
         self._residual: Residual = residual
         self._ways = ways
         self._output: Any = None  # that of a ReLU
+        self._input: Any = None  # the output of a block's ReLU whose gradient is made here
+        self._before_rectifies = self._after_takes = False
         self.joins = all(step.joins for way in ways for step in way)
         for way in ways:  # what they make is added up at once
             if way and isinstance(way[-1], Step):
@@ -60,26 +63,40 @@ class ResidualStep(Step):
             if way and isinstance(way[0], Step):
                 way[0].keeps_gradient = way[0].returns_last = True
 
+    def meet(self, after: PlanStep) -> None:
+        """Leave the gradient of the ReLU to the next block, which writes what comes back here."""
+        if self._rectifies and isinstance(after, ResidualStep):
+            self._after_takes = after._before_rectifies = True
+
     def forward(self, input: Array) -> Array:
         """Return the sum of both ways in training mode."""
-        self._checked(input.shape)
+        shape = self._checked(input.shape)
+        steps = list(self._ways[0])
+        last: Any = steps.pop() if self.gives_last and _normalizes(steps) else None
         first, second = input, input
-        for step in self._ways[0]:
+        for step in steps:
             first = step.forward(first)
         for step in self._ways[1]:
             second = step.forward(second)
-        rows, columns = len(first), math.prod(first.shape[1:])
+        rows, columns = len(first), math.prod(shape[1:])
         if self.keeps_output:
             output = self._buffer("output", rows, columns)
         else:
             output = np.empty((rows, columns), self._dtype)
-        output = self._sum(first, second, output, self.gives_last, self._rectifies)
-        self._output = output if self._rectifies else None
+        if last is None:
+            output = self._sum(first, second, output, self.gives_last, self._rectifies)
+        else:
+            second = _flat(self._laid_out(second, True), True)
+            last.forward_onto(first, second, output.reshape(-1), self._rectifies)
+            output = _shaped(output, shape, True)
+        self._output = output if self._rectifies and not self._after_takes else None
+        self._input = input if self._before_rectifies else None
         return output
 
     def backward(self, dout: Array) -> Array | None:
         """Return the sum of the gradients that both ways bring."""
-        if self._rectifies:
+        input, self._input = self._input, None
+        if self._rectifies and not self._after_takes:
             dout = self._before_relu(dout)
         found: list[Any] = []
         for way in self._ways:
@@ -94,7 +111,7 @@ class ResidualStep(Step):
             return None
         # The gradient that came may lie where this one goes, in the same order.
         dinput = self._gradient(len(first), math.prod(first.shape[1:]))
-        return self._sum(first, second, dinput, self.returns_last, False)
+        return self._sum(first, second, dinput, self.returns_last, False, input)
 
     def _before_relu(self, dout: Array) -> Array:
         output, self._output = self._output, None
@@ -111,11 +128,25 @@ class ResidualStep(Step):
         return _shaped(gradient, output.shape, last)
 
     def _sum(
-        self, first: Array, second: Array, output: Array, may_be_last: bool, rectify: bool
+        self,
+        first: Array,
+        second: Array,
+        output: Array,
+        may_be_last: bool,
+        rectify: bool,
+        values: Any = None,
     ) -> Array:
-        """Add up into new memory, in the order of the first array if that is wanted."""
+        """Add up into new memory, in the order of the first array if that is wanted.
+
+        Where there are values that are not positive, the sum is 0.
+        """
         last = may_be_last and not first.flags.c_contiguous and _is_last(first)
         first, second = self._laid_out(first, last), self._laid_out(second, last)
+        if values is not None:
+            values = _flat(self._laid_out(values, last), last)
+            flat = _flat(first, last), _flat(second, last), values, output.reshape(-1)
+            self._launch(sums.add_rectified, output.size, *flat)
+            return _shaped(output, first.shape, last)
         self._launch(
             sums.add,
             output.size,
@@ -137,7 +168,7 @@ class ResidualStep(Step):
 
     def forget(self) -> None:
         """Drop what `forward` left."""
-        self._output = None
+        self._output = self._input = None
         for way in self._ways:
             for step in way:
                 step.forget()
@@ -152,6 +183,11 @@ class ResidualStep(Step):
             second = step.evaluate(second)
         output = np.empty((len(first), math.prod(first.shape[1:])), self._dtype)
         return self._sum(first, second, output, self.gives_last, self._rectifies)
+
+
+def _normalizes(steps: Sequence[PlanStep]) -> bool:
+    """Tell whether the last of the steps can add its output to something."""
+    return bool(steps) and isinstance(steps[-1], ConvolutionStep) and steps[-1].only_normalizes
 
 
 def _is_last(array: Array) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._standard import Array
-from ..kernels.numba import convolution, images, layouts, moments
+from ..kernels.numba import convolution, images, layouts, moments, sums
 from ..layers.layer import Layer
 from .image_run import ImageRun, Sized
 from .steps import PlanStep, Scratch
@@ -77,14 +77,39 @@ class ConvolutionStep(ImageRun):
     def forward(self, input: Array) -> Array:
         """Return the output in training mode."""
         shape = self._checked(input.shape)
+        self._begin(input)
+        _, sized, _, convolved, centre, scale, shift, codes = self._kept
+        if self.follower is None:
+            size = len(convolved), *sized.pooled, self._conv.out_channels
+            inside = self.keeps_output or not self.gives_last
+            finished = self._own("finished", size) if inside else np.empty(size, self._dtype)
+            self._finish(convolved, centre, scale, shift, sized, finished, 0, 0, codes)
+            return self._out(finished, shape)
+        return self._hand_on(self.follower, convolved, centre, scale, shift, sized, codes, shape)
+
+    @property
+    def only_normalizes(self) -> bool:
+        """Whether nothing comes behind the normalization, so that `forward_onto` may be called."""
+        return self._kind == "identity" and self._pool is None and self.follower is None
+
+    def forward_onto(self, input: Array, second: Array, output: Array, rectify: bool) -> None:
+        """Write the output in training mode plus second, both flat (N, H, W, C), or its ReLU."""
+        self._checked(input.shape)
+        self._begin(input)
+        _, sized, _, x, centre, scale, shift, _ = self._kept
+        rest = second, output, sized.geometry.count[1], int(rectify)
+        self._launch(sums.add_normalized, x.size, x.reshape(-1), centre, scale, shift, *rest)
+
+    def _begin(self, input: Array) -> None:
+        """Convolve, and find what the normalization is to do."""
         n, sized = input.shape[0], self._sized(input.shape[2:])
         padded = self._padded(input, n, sized)
         self._expected = None
         filters, count = self._conv.out_channels, sized.geometry.count
         convolved = self._own("convolved", (n, *count, filters))
-        sums = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
+        taken = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
         packed = self._scratch.packed.matrix(1, self._conv.params["W"].size)[0]
-        self._convolve(sized, padded, packed, convolved, sums)
+        self._convolve(sized, padded, packed, convolved, taken)
         zeros, ones, _ = self._scratch.constants(filters)
         centre, scale, shift = zeros, ones, zeros
         if self._norm is not None:
@@ -92,7 +117,7 @@ class ConvolutionStep(ImageRun):
             centre, inverse, scale = (self._own(v, (filters,)) for v in ("c", "inverse", "scale"))
             shift = norm.params["beta"]
             moments.statistics[self._name](
-                sums,
+                taken,
                 math.prod(count),
                 norm.params["gamma"],
                 norm.epsilon,
@@ -105,13 +130,6 @@ class ConvolutionStep(ImageRun):
             )
         codes = self._codes(n if self._pool is not None else 0, sized)
         self._kept = _Kept(input.shape, sized, padded, convolved, centre, scale, shift, codes)
-        if self.follower is None:
-            size = n, *sized.pooled, filters
-            inside = self.keeps_output or not self.gives_last
-            finished = self._own("finished", size) if inside else np.empty(size, self._dtype)
-            self._finish(convolved, centre, scale, shift, sized, finished, 0, 0, codes)
-            return self._out(finished, shape)
-        return self._hand_on(self.follower, convolved, centre, scale, shift, sized, codes, shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -275,11 +293,3 @@ class ConvolutionStep(ImageRun):
         output = inlet[:, top : top + height, left : left + width].transpose(0, 3, 1, 2)
         follower._expected = output
         return output
-
-    def _out(self, output: Array, shape: tuple[int, ...]) -> Array:
-        """Return images (N, H, W, C) as (N, C, H, W), maybe with channels last."""
-        if self.gives_last:
-            return output.transpose(0, 3, 1, 2)
-        outside = self._own("outside", shape) if self.keeps_output else np.empty(shape, self._dtype)
-        self._launch(layouts.leave, output.size, output, outside)
-        return outside

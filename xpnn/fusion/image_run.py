@@ -82,6 +82,14 @@ class ImageRun(ImageStep):
         else:
             self._launch(layouts.enter, array.size, array, padded, top, left)
 
+    def _out(self, output: Array, shape: tuple[int, ...]) -> Array:
+        """Return images (N, H, W, C) as (N, C, H, W), maybe with channels last."""
+        if self.gives_last:
+            return output.transpose(0, 3, 1, 2)
+        outside = self._own("outside", shape) if self.keeps_output else np.empty(shape, self._dtype)
+        self._launch(layouts.leave, output.size, output, outside)
+        return outside
+
     def _given(self, dout: Array) -> Array:
         """Return a gradient (N, C, H, W) as (N, H, W, C) in C order."""
         dout = self._usable(dout, last=True)
