@@ -38,9 +38,9 @@ say "environment in $VENV"
 "$VENV/bin/python" -m pip install --quiet -r ci/cupy_on_cpu.txt
 
 say "all tests but those of the host"
-host=(architecture augmentation benchmarks blocked_product cli cli_models data data_files)
-host+=(data_loading description documentation examples fusion fusion_images numba_kernels public_api)
-host+=(text threads)
+host=(architecture augmentation benchmarks blocked_product cli cli_models cli_options cli_results)
+host+=(data data_files data_loading description documentation examples fusion fusion_images)
+host+=(numba_kernels public_api text threads)
 host=("${host[@]/#/--ignore=tests/test_}")
 test_on_rig --ignore=tests/faults "${host[@]/%/.py}"
 

@@ -24,8 +24,8 @@ test -e "$OCL_ICD_FILENAMES"
 xpnn info
 
 say "all tests but those of the host"
-host=(architecture augmentation benchmarks blocked_product cli cli_models cuda_fusion cuda_kernels)
-host+=(cupy data data_files data_loading description documentation examples fusion fusion_images)
+host=(architecture augmentation benchmarks blocked_product cli cli_models cli_options cli_results)
+host+=(cuda_fusion cuda_kernels cupy data data_files data_loading description documentation examples fusion fusion_images)
 host+=(numba_kernels public_api text threads)
 host=("${host[@]/#/--ignore=tests/test_}")
 XPNN_TEST_BACKENDS=dpnp python -m pytest -q -p no:cacheprovider --durations=10 --ignore=tests/faults "${host[@]/%/.py}"
