@@ -42,7 +42,7 @@ class EmbeddingStep(Step):
         ids = self._checked_ids(input)
         self._ids = ids
         output = self._look_up(ids, self._result(ids.size, self._layer.dim))
-        return output.reshape(*input.shape, self._layer.dim)
+        return output if input.ndim == 1 else output.reshape(*input.shape, self._layer.dim)
 
     def backward(self, dout: Array) -> None:
         """Write the gradient of W. There is none of the ids."""
