@@ -21,7 +21,15 @@ from xpnn import layers as L
 pytest.importorskip("numba")
 
 from xpnn.fusion import products, threads
-from xpnn.kernels.numba import activations, batchnorm, cross_entropy, inspection, lanes, layernorm
+from xpnn.kernels.numba import (
+    activations,
+    batchnorm,
+    bias,
+    cross_entropy,
+    inspection,
+    lanes,
+    layernorm,
+)
 from xpnn.kernels.numba import optimizers as rules
 
 if not threads._addresses():
@@ -135,7 +143,9 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
         found[f"backward {name}"] = (kernel, m["dout"], m["told"], 2.0, x, a, m["dx"], b, c, sums)
     return found | {
         "statistics": (batchnorm.statistics, x, a, b, 1e-5, 0.9, c, d, e, f, np.copy(a)),
-        "batchnorm": (batchnorm.finish, x, a, b, c, d, e, m["dx"]),
+        "batchnorm": (batchnorm.finish, x, a, b, c, d, e, f, m["dx"]),
+        "add bias": (bias.add, a, m["output"]),
+        "sum rows": (bias.sum_rows, x, b),
         "normalize": (layernorm.normalize, x, a, 1e-5, m["output"], np.empty(37, dtype)),
         "layernorm": (layernorm.finish, x, np.resize(a, 37), b, m["dx"], c, True),
         "labels": (cross_entropy.labels, x, np.arange(37), m["dx"], np.empty(37)),

@@ -40,6 +40,8 @@ class ChainStep(Step):
         For people.
     """
 
+    replays = True
+
     def __init__(
         self, layers: tuple[Layer, ...], kind: str, dtype: str, scratch: Scratch, remark: str
     ) -> None:
@@ -135,8 +137,8 @@ class ChainStep(Step):
         self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale, sums)
         if self._batchnorm is not None:
             inverse = self._vectors["inverse"]
-            self._launch(batchnorm.finish, x.size, x, centre, inverse, scale, dshift, dscale, dx)
-            dbias[:] = 0.0  # it would be rounding errors: the mean takes the bias away
+            means = centre, inverse, scale
+            self._launch(batchnorm.finish, x.size, x, *means, dshift, dscale, dbias, dx)
         elif norm is not None:
             inverse, has_bias = self._vectors["inverse"], linear is not None and linear.bias
             self._launch(layernorm.finish, x.size, x, inverse, scale, dx, dbias, has_bias)
@@ -151,6 +153,18 @@ class ChainStep(Step):
     def forget(self) -> None:
         """Drop what `forward` left."""
         self._kept = None
+
+    def refresh(self) -> None:
+        """Write the key of the random bits."""
+        if self._dropout is not None:
+            stream: Any = self._dropout.stream
+            self._key[:] = stream.seed, stream.stream, self._dropout.step
+
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        self._vectors = {}
+        self._drawn = np.zeros(0, np.uint64), np.zeros((0, 0), np.uint16)
 
     # ---------------------------------------------------------------- test mode
 
@@ -221,8 +235,7 @@ class ChainStep(Step):
             words = self._scratch.words.matrix(1, size)[0]
             drawn = words.view(np.uint16)[: rows * width].reshape(rows, width)
             self._drawn = words, drawn
-        stream: Any = dropout.stream
-        self._key[:] = stream.seed, stream.stream, dropout.step
+        self.refresh()
         self._launch(lanes.fill, _COSTLY * drawn.size, self._key, words)
         return drawn, threshold, keep
 

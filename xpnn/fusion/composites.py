@@ -10,6 +10,7 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import sums
+from ..kernels.recording import spoil
 from ..layers import Residual
 from ..layers.layer import Layer
 from .convolution import ConvolutionStep
@@ -57,6 +58,7 @@ class ResidualStep(Step):
         self._input: Any = None  # the output of a block's ReLU whose gradient is made here
         self._before_rectifies = self._after_takes = False
         self.joins = all(step.joins for way in ways for step in way)
+        self.replays = all(step.replays for way in ways for step in way)
         for way in ways:  # what they make is added up at once
             if way and isinstance(way[-1], Step):
                 way[-1].keeps_output = way[-1].gives_last = True
@@ -163,6 +165,7 @@ class ResidualStep(Step):
         inside = array.transpose(0, 2, 3, 1) if last else array
         if array.dtype == self._dtype and inside.flags.c_contiguous and inside.flags.aligned:
             return array
+        spoil()
         inside = np.array(inside, dtype=self._dtype, order="C")
         return inside.transpose(0, 3, 1, 2) if last else inside
 
@@ -172,6 +175,19 @@ class ResidualStep(Step):
         for way in self._ways:
             for step in way:
                 step.forget()
+
+    def refresh(self) -> None:
+        """Write what differs from step to step to where the kernels read it."""
+        for way in self._ways:
+            for step in way:
+                step.refresh()
+
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        for way in self._ways:
+            for step in way:
+                step.renew()
 
     def evaluate(self, input: Array) -> Array:
         """Return the sum of both ways in test mode."""

@@ -9,6 +9,7 @@ import numpy as np
 from .._standard import Array
 from ..kernels.numba.blocked_product import Panel, panel
 from ..kernels.numba.geometry import Geometry
+from ..kernels.recording import spoil
 from ..layers import Conv2d
 from ..layers.layer import Layer
 from .steps import Scratch, Step
@@ -25,6 +26,8 @@ class ImageStep(Step):
     Its memory is its own, and stays from one training step to the next.
     """
 
+    replays = True
+
     def __init__(
         self, layers: tuple[Layer, ...], dtype: str, scratch: Scratch, remark: str
     ) -> None:
@@ -34,6 +37,11 @@ class ImageStep(Step):
         self._panel: Panel = panel(dtype)
         self._geometries: dict[tuple[int, ...], Geometry] = {}
         self._memory: dict[str, Array] = {}
+
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        self._memory.clear()
 
     @property
     def _filters(self) -> Array:
@@ -96,5 +104,6 @@ class ImageStep(Step):
         order = array.flags.c_contiguous
         order = order or (last and array.transpose(0, 2, 3, 1).flags.c_contiguous)
         if array.dtype != self._dtype or not order or not array.flags.aligned:
+            spoil()
             array = np.array(array, dtype=self._dtype, order="C")
         return array

@@ -151,6 +151,8 @@ class PlainConvolutionStep(ImageStep):
 class NarrowConvolutionStep(PlainConvolutionStep):
     """A `Conv2d` of few channels, or of few filters for each group of them."""
 
+    replays = False  # NumPy lays out the bias, and adds up the gradients
+
     def _made_table(self, sizes: tuple[int, ...]) -> Array:
         size = self._dtype.itemsize
         return narrow_geometry.table(self._geometry(sizes), self._panel, size)

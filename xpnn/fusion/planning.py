@@ -11,6 +11,7 @@ from ..parameters import Parameters
 from ..sequential import Sequential
 from .losses import make_loss
 from .recognition import is_built_in, is_plain
+from .replay import Passes, Replays, make_passes
 from .rules import make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
 from .threads import working
@@ -91,6 +92,12 @@ class Plan:
         )
         if isinstance(self.update, Update):
             self.update.together = self.together
+        self._passes: Passes | None = None
+        self._replays: Replays | None = None
+        if self.steps is not None:
+            self._passes = make_passes(self.steps, self._first)
+            if self.together:
+                self._replays = Replays(network, parameters, self._passes)
 
     def fits(self, network: Network, parameters: Parameters) -> bool:
         """Tell whether the network is still what the plan was made for."""
@@ -119,37 +126,28 @@ class Plan:
         if self._may_skip:
             # A layer that a step leaves out has no gradient, and not that of the step before.
             self._parameters.grads.zero()
-        try:
-            with working(self.together):
-                return self._run(network, input, target, sample_weight)
-        except BaseException:
-            for step in self.steps or ():
-                step.forget()
-            raise
+        with working(self.together):
+            passes: Any = self._passes or network
+            if self._replays is not None:
+                passes = self._replays.passes(input)
+            try:
+                output = passes.forward(input)
+                loss, dout = self._loss_of(network, output, target, sample_weight)
+                passes.backward(dout)
+            except BaseException:
+                if self.steps is not None:
+                    passes.forget()
+                raise
+        return output, loss
 
-    def _run(
-        self, network: Network, input: Array, target: Any, sample_weight: Any
+    def _loss_of(
+        self, network: Network, output: Array, target: Any, sample_weight: Any
     ) -> tuple[Array, Array]:
-        steps, output = self.steps, input
-        if steps is None:
-            output = network.forward(input)
-        else:
-            for step in steps:
-                output = step.forward(output)
+        """Return the loss and its gradient."""
         found = None
         if self.loss is not None:
             found = self.loss(network, output, target, sample_weight)
-        if found is None:
-            found = network.loss_and_gradient(output, target, sample_weight)
-        loss, dout = found
-        if steps is None:
-            network.backward(dout)
-        else:
-            for step in reversed(steps[self._first :]):
-                dout = step.backward(dout)
-            for step in steps[: self._first]:
-                step.forget()
-        return output, loss
+        return found or network.loss_and_gradient(output, target, sample_weight)
 
     def evaluate(self, network: Network, input: Array) -> Array:
         """Return the output in test mode."""

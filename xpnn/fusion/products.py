@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
+from ..kernels.recording import spoil
 from .memory import empty
 from .threads import Team, team
 
@@ -46,11 +47,15 @@ def multiply(
     columns = b.shape[0] if transpose_b else b.shape[1]
     here = team()
     # A row by a matrix takes as long as reading the matrix, once: no tiles, no copies.
-    if not here.gemm or rows == 1 or rows * inner * columns < _ENOUGH:
+    work = rows * inner * columns
+    if not here.gemm or rows == 1 or not work:
+        spoil()
         left, right = a.T if transpose_a else a, b.T if transpose_b else b
         return np.matmul(left, right, out=output)
     if output is None:
         output = empty((rows, columns), a.dtype)
+    if work < _ENOUGH:
+        here = Team(1, False, here.gemm)
     dtype = "float32" if a.itemsize == 4 else "float64"
     _choose(dtype)(here, dtype, a, transpose_a, b, transpose_b, output)
     return output
@@ -84,12 +89,14 @@ class _Panels(threading.local):
         self, here: Team, dtype: str, a: Array, ta: bool, b: Array, tb: bool, output: Array
     ) -> None:
         found = self._ways.get((output.shape, here.size, here.parallel))
-        kernel, tiles, by_rows, parts = found or self._find_way(here, dtype, output.shape)
+        way = found or self._find_way(here, dtype, output.shape)
+        parallel, tiles, by_rows, parts = way
+        kernel = self._kernel[dtype, parallel]
         address, width, zeros = self._address, self._width, self._zeros
         kernel(address, width, a, ta, b, tb, output, tiles, zeros, self._scratch, by_rows, parts)
 
     def _find_way(self, here: Team, dtype: str, shape: tuple[int, int]) -> tuple[Any, ...]:
-        """Return and remember by which kernel, tiles and parts a product is made."""
+        """Return and remember on which threads, by which tiles and parts a product is made."""
         tiles = _tiles(shape[0], self._panel.heights)
         panels = -(-shape[1] // self._width)
         by_rows = panels < 2 * here.size and tiles.size > 2 * panels
@@ -98,8 +105,8 @@ class _Panels(threading.local):
             self._scratch = empty((parts, self._room), dtype)
         if len(self._ways) >= _REMEMBERED:
             self._ways.clear()
-        kernel = self._kernel[dtype, here.parallel and parts > 1]
-        way = self._ways[shape, here.size, here.parallel] = kernel, tiles, by_rows, parts
+        parallel = here.parallel and parts > 1
+        way = self._ways[shape, here.size, here.parallel] = parallel, tiles, by_rows, parts
         return way
 
 

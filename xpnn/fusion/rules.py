@@ -134,7 +134,7 @@ def make_steps(
         elif counters is not None and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(cuda_rules.sequences(first, dtype, counters))
         elif type(first) is Linear and is_built_in(first):
-            steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS"))
+            steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS", numba))
         elif counters is not None and type(first) is Residual and is_built_in(first):
             steps.append(cuda_rules.residual(first, make_steps, dtype, counters, channels_last))
         elif numba and type(first) is Residual and is_built_in(first):

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
-from ..layers import Linear
+from ..kernels.recording import spoil
+from ..layers import Flatten, Linear
 from ..layers.layer import Layer
 from .memory import empty
 from .products import multiply
@@ -47,6 +48,13 @@ class Scratch:
     """Buffers that the steps of a plan share."""
 
     def __init__(self, dtype: Any) -> None:
+        self._dtype = dtype
+        self._constants = np.zeros(0, dtype), np.ones(0, dtype), np.zeros((1, 0), np.uint16)
+        self.renew()
+
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        dtype = self._dtype
         # Gradients on their way from step to step: one is read while the other is written.
         self.gradients = Buffer(dtype), Buffer(dtype)
         self.inner = Buffer(dtype)  # gradients inside a step
@@ -55,7 +63,6 @@ class Scratch:
         self.images = Buffer(dtype)  # gradients inside a convolution, with margins
         self.packed = Buffer(dtype)  # filters in another order
         self.partial = Buffer(dtype)  # what parts of a batch add to the gradients of filters
-        self._constants = np.zeros(0, dtype), np.ones(0, dtype), np.zeros((1, 0), np.uint16)
 
     def constants(self, width: int) -> tuple[Array, Array, Array]:
         """Return zeros (width,), ones (width,), and lanes (1, width) that drop nothing."""
@@ -81,6 +88,9 @@ class PlanStep:
         Whether anybody uses the gradient by the input.
     joins : bool
         Whether it makes no matrix product but by `multiply`, so that the pool may work on it.
+    replays : bool
+        Whether its training steps are nothing but kernels, so that `Replays` may call them by
+        itself. What they read of the layers is the same in all steps or written by `refresh`.
     takes_last : bool
         Whether it is as fast with images (N, C, H, W) whose channels are last in memory.
     channels_last : bool
@@ -88,6 +98,7 @@ class PlanStep:
     """
 
     joins = False
+    replays = False
     takes_last = False
     channels_last = False
 
@@ -106,6 +117,12 @@ class PlanStep:
 
     def meet(self, after: PlanStep) -> None:
         """Learn which step comes next in the plan."""
+
+    def refresh(self) -> None:
+        """Write what differs from step to step to where the kernels read it."""
+
+    def renew(self) -> None:
+        """Take other memory from now on: somebody else goes on with that of the last step."""
 
     def forget(self) -> None:
         """Drop what `forward` left, as there will be no backward pass."""
@@ -127,14 +144,21 @@ class LayerStep(PlanStep):
         self._layer = layer
         self.joins = joins
         self.takes_last = takes_last
+        self.replays = type(layer) is Flatten  # which shows the same memory, as a rule
 
     def forward(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
-        return self._layer.forward(input)
+        output = self._layer.forward(input)
+        if self.replays and not np.may_share_memory(input, output):
+            spoil()
+        return output
 
     def backward(self, dout: Array) -> Array:
         """Let the layer do its backward pass."""
-        return self._layer.backward(dout)
+        dinput = self._layer.backward(dout)
+        if self.replays and not np.may_share_memory(dout, dinput):
+            spoil()
+        return dinput
 
     def evaluate(self, input: Array) -> Array:
         """Return what the layer makes of the input."""
@@ -171,6 +195,11 @@ class Step(PlanStep):
         self._buffers: dict[str, Buffer] = {}
         self._shapes: tuple[Any, Any] = (None, None)
 
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        self._buffers.clear()
+        self._scratch.renew()
+
     def _launch(self, kernel: Any, work: int, *arguments: Any) -> Any:
         """Run a kernel that is cut into parts, on the pool if the work is large enough."""
         parts, parallel = team().share(work)
@@ -206,12 +235,35 @@ class Step(PlanStep):
 
 
 class LinearStep(Step):
-    """A `Linear` layer on NumPy that writes into buffers and into the vector of gradients."""
+    """A `Linear` layer on NumPy that writes into buffers and into the vector of gradients.
 
-    def __init__(self, layer: Linear, dtype: str, scratch: Scratch, remark: str) -> None:
+    Parameters
+    ----------
+    layer : Linear
+        Of exactly this class.
+    dtype : str
+        "float32" or "float64".
+    scratch : Scratch
+        Shared by the steps of a plan.
+    remark : str
+        For people.
+    kernels : bool
+        Whether there are compiled kernels.
+    """
+
+    replays = True
+
+    def __init__(
+        self, layer: Linear, dtype: str, scratch: Scratch, remark: str, kernels: bool
+    ) -> None:
         super().__init__((layer,), dtype, scratch, remark)
         self._layer = layer
         self._rows: Any = None
+        self._bias: Any = None  # the kernels for it
+        if kernels:
+            from ..kernels.numba import bias  # loads Numba
+
+            self._bias = bias
 
     def forward(self, input: Array) -> Array:
         """Return ``input @ W + b``."""
@@ -220,7 +272,9 @@ class LinearStep(Step):
         rows = self._rows = as_rows(input, layer.input_dim, self._dtype)
         output = self._result(rows.shape[0], layer.output_dim)
         multiply(rows, layer.params["W"], output)
-        if layer.bias:
+        if layer.bias and self._bias:
+            self._launch(self._bias.add, output.size, layer.params["b"], output)
+        elif layer.bias:
             output += layer.params["b"]
         return output.reshape(shape)
 
@@ -230,7 +284,9 @@ class LinearStep(Step):
         self._rows = None
         drows = as_rows(dout, layer.output_dim, self._dtype)
         multiply(rows, drows, layer.grads["W"], transpose_a=True)
-        if layer.bias:
+        if layer.bias and self._bias:
+            self._launch(self._bias.sum_rows, drows.size, drows, layer.grads["b"])
+        elif layer.bias:
             np.add.reduce(drows, axis=0, out=layer.grads["b"])
         if not self.wants_gradient:
             return None
@@ -258,6 +314,7 @@ def as_rows(array: Array, width: int, dtype: Any) -> Array:
         array = np.asarray(array)
     flags = array.flags
     if array.dtype != dtype or not flags.c_contiguous or not flags.aligned:
+        spoil()
         array = np.array(array, dtype=dtype, order="C")
     if array.ndim == 2 and array.shape[1] == width:
         return array

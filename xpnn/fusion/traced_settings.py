@@ -44,6 +44,7 @@ OF_NETWORK = frozenset(
         "regularization",
         "backend",
         "seed",
+        "seed_given",
         "steps",
         "epochs",
         "total_steps",

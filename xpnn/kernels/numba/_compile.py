@@ -22,6 +22,8 @@ from typing import Any
 import numba
 from numba.core import event, types
 
+from ..recording import current
+
 __all__ = [
     "UNIT",
     "Kernel",
@@ -116,7 +118,8 @@ class Kernel:
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
         self._function = function
-        self._arguments = arguments.split()
+        self.arguments = [kind.removesuffix("!") for kind in arguments.split()]
+        self._written = [kind.endswith("!") for kind in arguments.split()]
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __getitem__(self, key: str | tuple[str, bool]) -> Callable[..., Any]:
@@ -127,10 +130,15 @@ class Kernel:
             with _LOCK:
                 found = self._compiled.get((dtype, parallel)) or self._compile(dtype, parallel)
                 self._compiled[dtype, parallel] = self._compiled[key] = found
-        return found
+        recording = current()
+        return found if recording is None else recording.listening(self, found)
 
     def _compile(self, dtype: str, parallel: bool) -> Callable[..., Any]:
-        signature = tuple(_argument(kind, getattr(types, dtype)) for kind in self._arguments)
+        real = getattr(types, dtype)
+        signature = tuple(
+            _argument(kind, written, real)
+            for kind, written in zip(self.arguments, self._written, strict=True)
+        )
         with announced():
             dispatcher = self._dispatcher(parallel)
             with contextlib.suppress(RuntimeError):  # there is no folder to write to
@@ -175,9 +183,7 @@ def kernel(arguments: str) -> Callable[[Callable[..., Any]], Kernel]:
     return lambda function: Kernel(function, arguments)
 
 
-def _argument(kind: str, real: Any) -> Any:
-    written = kind.endswith("!")
-    kind = kind.removesuffix("!")
+def _argument(kind: str, written: bool, real: Any) -> Any:
     if kind in ("real", "integer"):
         return types.float64 if kind == "real" else types.int64
     dtype, ndim = {

@@ -83,20 +83,22 @@ def _finish_row(xs, scales, slopes, shifts, dxs):  # type: ignore[no-untyped-def
         dxs[c] = dxs[c] * scales[c] + (xs[c] * slopes[c] + shifts[c])
 
 
-@kernel("matrix vector vector vector vector vector! matrix! integer")
-def finish(x, mean, inverse, scale, dbeta, dgamma, dx, parts):  # type: ignore[no-untyped-def]
+@kernel("matrix vector vector vector vector vector! vector! matrix! integer")
+def finish(x, mean, inverse, scale, dbeta, dgamma, dbias, dx, parts):  # type: ignore[no-untyped-def]
     """Make the gradient by x of that by the scaled and shifted values, in place.
 
     ::
 
         dgamma = dgamma * inverse          it comes as sum(t * (x - mean), axis=0)
         dx     = scale * (t - dbeta / N - (x - mean) * inverse * dgamma / N)      dx comes as t
+        dbias  = 0                         a sum would be rounding errors: the mean takes it away
 
     Parts are rows.
     """
     T = x.dtype.type
     share = T(1) / T(x.shape[0])
     slope, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
+    dbias[:] = T(0)
     for c in range(mean.size):
         dgamma[c] *= inverse[c]
         slope[c] = -scale[c] * inverse[c] * dgamma[c] * share

@@ -1,0 +1,434 @@
+"""Recorded training steps: the same bits as step by step, and new ones when anything changes."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnn
+from fusion_cases import Own
+from xpnn import fusion
+from xpnn import layers as L
+
+pytest.importorskip("numba")
+
+from xpnn.fusion import replay, runs, threads
+from xpnn.fusion.traced_settings import Settings
+from xpnn.kernels import recording
+from xpnn.kernels.numba import bias, program
+
+if not threads._addresses():
+    pytest.skip("this NumPy has no OpenBLAS of its own", allow_module_level=True)
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def mlp() -> list[L.Layer]:
+    return [
+        *(L.Linear(20, 70), L.BatchNorm(70), L.ReLU(), L.Dropout(0.5)),
+        *(L.Linear(70, 33), L.LayerNorm(33), L.GELU(), L.Dropout(0.25)),
+        L.Linear(33, 4),
+    ]
+
+
+def cnn() -> list[L.Layer]:
+    return [
+        *(L.Conv2d(2, 5, 3, padding=1), L.BatchNorm2d(5), L.ReLU(), L.MaxPool2d(2)),
+        *(L.Conv2d(5, 16, 3), L.BatchNorm2d(16), L.ReLU(), L.AvgPool2d(2)),
+        *(L.Flatten(), L.Linear(16 * 4, 12), L.Tanh(), L.Linear(12, 4)),
+    ]
+
+
+def resnet() -> list[L.Layer]:
+    def ways(c: int, d: int, stride: int) -> L.Layer:
+        inside = [L.Conv2d(c, d, 3, stride, 1), L.BatchNorm2d(d), L.ReLU()]
+        inside += [L.Conv2d(d, d, 3, padding=1), L.BatchNorm2d(d)]
+        around = [] if c == d and stride == 1 else [L.Conv2d(c, d, 1, stride), L.BatchNorm2d(d)]
+        return L.Residual(inside, around)
+
+    first = [L.Conv2d(2, 6, 3, padding=1), L.BatchNorm2d(6), L.ReLU()]
+    blocks = [ways(6, 6, 1), L.ReLU(), ways(6, 9, 2), L.ReLU()]
+    return [*first, *blocks, L.GlobalAvgPool2d(), L.Dropout(0.3), L.Linear(9, 4)]
+
+
+def between() -> list[L.Layer]:
+    """Kernels before and behind what has none."""
+    return [L.Linear(20, 8), L.Tanh(), Own(), L.Linear(8, 8), L.Softplus(), L.Linear(8, 4)]
+
+
+NETS: dict[str, tuple[Callable[[], list[L.Layer]], tuple[int, ...], int]] = {
+    "mlp": (mlp, (20,), 1),
+    "cnn": (cnn, (2, 13, 12), 1),
+    "resnet": (resnet, (2, 9, 10), 3),
+    "idle steps first": (lambda: [L.Dropout(0.3), L.Tanh(), *mlp()], (20,), 2),
+}
+
+
+def network(make: Callable[[], list[L.Layer]] = mlp, **settings: Any) -> xpnn.Sequential:
+    settings = {"optimizer": xpnn.SGD(0.05, momentum=0.9), "seed": 3} | settings
+    return xpnn.Sequential(make(), xpnn.SoftmaxCrossEntropy(), **settings)
+
+
+def batch(step: int, rows: int = 24, shape: tuple[int, ...] = (20,)) -> tuple[Any, Any]:
+    rng = np.random.default_rng(step)
+    return rng.standard_normal((rows, *shape), dtype=np.float32), rng.integers(0, 4, rows)
+
+
+def replayed(net: xpnn.Sequential) -> list[list[bool]]:
+    """For each shape that is known: which of its runs are programs."""
+    passes = net._plan._replays.known.values()
+    return [[isinstance(run, runs.ReplayedRun) for run in known.runs] for known in passes]
+
+
+def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "_FAMILIAR", 1 << 30)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", NETS)
+def test_same_bits_as_step_by_step(name, dtype, monkeypatch):
+    """Two shapes in turn, new arrays in each step, and what has left stays as it was."""
+    make, shape, count = NETS[name]
+    found = []
+    for python in (True, False):
+        if python:
+            in_python(monkeypatch)
+        else:
+            monkeypatch.undo()
+        net = network(make, dtype=dtype)
+        results = []
+        for step in range(14):
+            x, y = batch(step, 9 if step % 3 == 2 else 24, shape)
+            output, loss = net.train(x, y)
+            results.append((output, output.copy(), float(loss)))
+        assert all((output == kept).all() for output, kept, _ in results)
+        found.append((net, results))
+    (plain, expected), (net, results) = found
+    assert replayed(plain) == []
+    known = replayed(net)
+    assert [len(each) for each in known] == [count, count]
+    assert all(each.count(False) <= (name in ("resnet", "idle steps first")) for each in known)
+    for actual, other in zip(results, expected, strict=True):
+        assert (actual[0] == other[0]).all()
+        assert actual[2] == other[2]
+    for vector in ("values", "grads", "buffers"):
+        actual, other = (getattr(n.parameters, vector).array for n in (net, plain))
+        assert (actual == other).all()
+
+
+def test_layers_without_kernels_run_between(monkeypatch):
+    found = []
+    for python in (True, False):
+        if python:
+            in_python(monkeypatch)
+        else:
+            monkeypatch.undo()
+        net = network(between)
+        losses = [float(net.train(*batch(step))[1]) for step in range(8)]
+        found.append((losses, net.parameters.values.copy()))
+    assert found[0][0] == found[1][0]
+    assert (found[0][1] == found[1][1]).all()
+
+
+@pytest.mark.parametrize("kind", ["reversed", "read-only", "other order", "list", "float64"])
+def test_inputs_of_every_kind(kind):
+    shape = (2, 13, 12)
+    nets = [network(cnn) for _ in range(2)]
+    for step in range(8):
+        x, y = batch(step, shape=shape)
+        given: Any = x
+        if kind == "reversed":
+            given = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+        elif kind == "read-only":
+            given = x.copy()
+            given.flags.writeable = False
+        elif kind == "other order":
+            given = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        elif kind == "list":
+            given = x.tolist()
+        else:
+            given = x.astype(np.float64)
+        for net, images in zip(nets, (x, given if step > 4 else x), strict=True):
+            net.train(images, y)
+    assert all(map(replayed, nets))
+    assert (nets[0].parameters.values.array == nets[1].parameters.values.array).all()
+
+
+CHANGES: dict[str, Callable[[xpnn.Sequential], Any]] = {
+    "probability of dropping": lambda net: setattr(net.layers[3], "p", 0.25),
+    "no dropping": lambda net: setattr(net.layers[3], "p", 0.0),
+    "epsilon": lambda net: setattr(net.layers[1], "epsilon", 0.5),
+    "momentum": lambda net: setattr(net.layers[1], "momentum", 0.5),
+    "another parameter": lambda net: net.layers[0].params.update(W=np.full((20, 70), 0.1)),
+    "another dictionary": lambda net: setattr(
+        net.layers[0], "params", {"W": np.full((20, 70), 0.1), "b": np.zeros(70)}
+    ),
+    "another loss": lambda net: setattr(net, "loss", xpnn.SoftmaxCrossEntropy(label_smoothing=0.1)),
+    "another rate": lambda net: setattr(net, "lr", 0.2),
+    "another penalty": lambda net: setattr(net, "regularization", xpnn.L2(0.1)),
+    "another stream": lambda net: net.reseed(77),
+    "a state": lambda net: net.load_state_dict(network(seed=8).state_dict()),
+    "steps made": lambda net: setattr(net, "steps", 1000),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_are_noticed(name, monkeypatch):
+    found = []
+    for python in (True, False):
+        if python:
+            in_python(monkeypatch)
+        else:
+            monkeypatch.undo()
+        net = network()
+        before = [float(net.train(*batch(step))[1]) for step in range(5)]
+        assert bool(replayed(net)) == (not python)
+        CHANGES[name](net)
+        after = [float(net.train(*batch(step))[1]) for step in range(5, 10)]
+        found.append((before + after, net.parameters.values.copy(), net.parameters.buffers.copy()))
+    assert found[0][0] == found[1][0]
+    assert (found[0][1] == found[1][1]).all()
+    assert (found[0][2] == found[1][2]).all()
+
+
+def test_change_matters():
+    """What the test above changes does change the results."""
+    for name, change in CHANGES.items():
+        nets = [network() for _ in range(2)]
+        for net in nets:
+            for step in range(5):
+                net.train(*batch(step))
+        change(nets[0])
+        for net in nets:
+            for step in range(5, 7):
+                net.train(*batch(step))
+        found = [
+            np.concatenate([net.parameters.values.array, net.parameters.buffers.array])
+            for net in nets
+        ]
+        assert (found[0] != found[1]).any(), name
+
+
+def test_number_of_threads_is_noticed():
+    before = fusion.num_threads()
+    try:
+        net = network()
+        for count in (2, 1, 2):
+            fusion.set_num_threads(count)
+            for step in range(5):
+                net.train(*batch(step))
+        assert {key[1] for key in net._plan._replays.known} == {1, 2}
+    finally:
+        fusion.set_num_threads(before)
+
+
+def test_while_another_thread_has_the_pool():
+    nets = [network() for _ in range(2)]
+    for step in range(10):
+        nets[0].train(*batch(step))
+        held = step >= 5
+        if held:
+            assert threads._POOL.acquire(blocking=False)
+        try:
+            nets[1].train(*batch(step))
+        finally:
+            if held:
+                threads._POOL.release()
+    assert (nets[0].parameters.values.array == nets[1].parameters.values.array).all()
+
+
+def test_networks_in_threads():
+    def work(net: xpnn.Sequential) -> None:
+        for step in range(40):
+            net.train(*batch(step))
+
+    nets = [network() for _ in range(3)]
+    workers = [threading.Thread(target=work, args=(net,)) for net in nets[:2]]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    work(nets[2])
+    for net in nets[:2]:
+        assert (net.parameters.values.array == nets[2].parameters.values.array).all()
+
+
+def test_copies_go_on_alike():
+    net = network()
+    for step in range(5):
+        net.train(*batch(step))
+    other = copy.deepcopy(net)
+    for step in range(5, 10):
+        for each in (net, other):
+            each.train(*batch(step))
+    assert (net.parameters.values.array == other.parameters.values.array).all()
+
+
+def test_wrong_label_and_divergence_leave_no_trace():
+    net = network()
+    for step in range(5):
+        net.train(*batch(step))
+    before = [v.copy() for v in (net.parameters.values.array, net.parameters.buffers.array)]
+    x, y = batch(5)
+    with pytest.raises(xpnn.DataError, match="label"):
+        net.train(x, np.where(y == y[0], 4, y))
+    x[0, 0] = np.nan
+    with pytest.raises(xpnn.DivergenceError):
+        net.train(x, y)
+    after = net.parameters.values.array, net.parameters.buffers.array
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    assert replayed(net) == [[True]]
+
+
+def test_no_batch_is_kept():
+    net = network()
+    alive = []
+    for step in range(8):
+        x, y = batch(step)
+        output, _ = net.train(x, y)
+        alive += [weakref.ref(array) for array in (x, output)]
+    del x, y, output
+    gc.collect()
+    assert replayed(net) == [[True]]
+    assert not any(array() is not None for array in alive)
+
+
+def test_no_more_shapes_than_are_worth_their_memory():
+    net = network()
+    for _ in range(5):
+        for rows in range(2, 12):
+            net.train(*batch(rows, rows))
+    assert len(replayed(net)) == replay._MOST
+
+
+def test_weights_of_samples_and_other_losses(monkeypatch):
+    for loss, weighted in ((xpnn.MeanSquaredError, True), (xpnn.MeanSquaredError, False)):
+        found = []
+        for python in (True, False):
+            if python:
+                in_python(monkeypatch)
+            else:
+                monkeypatch.undo()
+            net = xpnn.Sequential(mlp(), loss(), lr=0.01, seed=1)
+            for step in range(6):
+                x, _ = batch(step)
+                weight = x[:, 0] ** 2 if weighted else None
+                net.train(x, x[:, :4], weight)
+            found.append(net.parameters.values.copy())
+            assert bool(replayed(net)) == (not python)
+        assert (found[0] == found[1]).all()
+
+
+class Sometimes(L.Layer):
+    """Returns fewer rows, or numbers of another type, every now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, input):
+        self.cache["shape"] = input.shape
+        self.count += 1
+        if self.count % 3 == 0:
+            return input[:5]
+        return input.astype(np.float64) if self.count % 3 == 1 else input
+
+    def backward(self, dout):
+        dinput = np.zeros(self.saved("shape"), np.float32)
+        dinput[: len(dout)] = dout
+        return dinput
+
+
+def test_a_layer_that_changes_shape_and_type(monkeypatch):
+    found = []
+    for python in (True, False):
+        if python:
+            in_python(monkeypatch)
+        else:
+            monkeypatch.undo()
+        net = network(
+            lambda: [L.Linear(20, 6), L.Tanh(), Sometimes(), L.Linear(6, 4), L.Dropout(0)]
+        )
+        for step in range(1, 13):
+            x, y = batch(step)
+            net.train(x, y[:5] if step % 3 == 0 else y)
+        found.append(net.parameters.values.copy())
+    assert (found[0] == found[1]).all()
+
+
+class WrongGradient(xpnn.MeanSquaredError):
+    """A gradient of a wrong shape, once it is asked to."""
+
+    wrong = False
+
+    def backward(self):
+        gradient = super().backward()
+        return gradient[:3] if self.wrong else gradient
+
+
+def test_gradient_of_a_wrong_shape_is_refused():
+    net = xpnn.Sequential(mlp(), WrongGradient(), lr=0.01, seed=1)
+    x, _ = batch(0)
+    for _ in range(6):
+        net.train(x, x[:, :4])
+    before = net.parameters.values.copy()
+    net.loss.wrong = True
+    with pytest.raises((xpnn.ShapeError, ValueError)):
+        net.train(x, x[:, :4])
+    assert (net.parameters.values.array == before).all()
+
+
+# ------------------------------------------------------------------ programs
+
+
+def record(*arrays: Any) -> recording.Recording:
+    found = recording.Recording()
+    with recording.recorded(found):
+        bias.add["float32"](arrays[0], arrays[1], 1)
+        bias.sum_rows["float32"](arrays[1], arrays[0], 1)
+    return found
+
+
+def test_program_does_what_was_recorded():
+    shift, rows = np.arange(3, dtype=np.float32), np.ones((4, 3), np.float32)
+    calls = record(shift, rows).calls
+    assert [call.kernel for call in calls] == [bias.add, bias.sum_rows]
+    assert recording.current() is None
+    made = program.Program(calls)
+    other = np.full((4, 3), 2.0, np.float32)
+    places = made.places(rows)
+    assert places is not None
+    assert len(places) == 2
+    assert made.places(np.ones(3)) == []
+    assert made.places(rows[1:]) is None  # lies inside
+    made.leave(places)
+    made.point(places, other)
+    shift[:] = 1.0
+    made.run()
+    assert (other == 3.0).all()
+    assert (shift == 12.0).all()
+
+
+def test_what_is_no_kernel_spoils_a_recording():
+    shift, rows = np.zeros(3, np.float32), np.zeros((4, 3), np.float32)
+    assert record(shift, rows).whole
+    found = recording.Recording()
+    with recording.recorded(found):
+        recording.spoil()
+    assert not found.whole
+    recording.spoil()  # nobody listens
+
+
+def test_settings_of_a_plain_network_are_looked_at_quickly():
+    """Otherwise the look takes longer than a small step."""
+    net = network(regularization=xpnn.L2(1e-4))
+    settings = Settings(net, net.parameters)
+    assert settings._quick
+    assert not any(attributes.get(name) is not value for attributes, name, value in settings._same)

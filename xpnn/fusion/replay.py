@@ -1,0 +1,138 @@
+"""Training steps without the Python between the kernels.
+
+What the steps of a plan do follows from the shape of the batch, the threads, and how the layers are
+set. So when the same comes again and again, the calls of kernels of a forward and a backward pass
+are recorded, with their arrays. From then on they are made by one call for each run of steps that
+are nothing but kernels: only what comes in and what leaves the plan are other arrays every time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._standard import Array
+from .runs import RecordedRun, Run
+from .steps import PlanStep
+from .threads import team
+from .traced_settings import Settings, Untraceable
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from ..parameters import Parameters
+
+__all__ = ["Passes", "Replays", "make_passes"]
+
+#: How often a shape comes before its passes are recorded: at first kernels are compiled.
+_FAMILIAR = 3
+#: For how many shapes passes are kept, with memory of their own: a batch, and the last one.
+_MOST = 2
+#: Shapes that are counted. More are forgotten: there is no end to those of sentences.
+_COUNTED = 64
+
+
+class Passes:
+    """A forward and a backward pass, by runs of steps one after the other."""
+
+    def __init__(self, runs: Sequence[Any]) -> None:
+        self.runs = runs
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        for run in self.runs:
+            input = run.forward(input)
+        return input
+
+    def backward(self, dout: Array) -> None:
+        """Write the gradients of the parameters."""
+        gradient: Any = dout
+        for run in reversed(self.runs):
+            gradient = run.backward(gradient)
+
+    def forget(self) -> None:
+        """Drop what `forward` left, as there will be no backward pass."""
+        for run in self.runs:
+            run.forget()
+
+
+def make_passes(steps: Sequence[PlanStep], idle: int) -> Passes:
+    """Cut steps into runs that are replayed and others; the first ``idle`` learn nothing."""
+    numbered = itertools.groupby(
+        enumerate(steps), key=lambda item: (item[0] >= idle, item[1].replays)
+    )
+    return Passes([Run([step for _, step in group], learns) for (learns, _), group in numbered])
+
+
+class _Recorder(Passes):
+    """Passes that are recorded, and replayed afterwards."""
+
+    def __init__(self, replays: Replays, key: Any, runs: Sequence[Run]) -> None:
+        super().__init__([RecordedRun(run) if run.replays else run for run in runs])
+        self._replays = replays
+        self._key = key
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        self._replays.renew()
+        return super().forward(input)
+
+    def backward(self, dout: Array) -> None:
+        """Write the gradients of the parameters."""
+        super().backward(dout)
+        self._replays.renew()
+        made = [run.made() if isinstance(run, RecordedRun) else run for run in self.runs]
+        self._replays.known[self._key] = Passes(made)
+
+
+class Replays:
+    """The recorded passes of a plan, by shapes and threads.
+
+    Parameters
+    ----------
+    network, parameters : Network, Parameters
+        What the plan is for. Nothing is replayed once its layers are set otherwise.
+    passes : Passes
+        What is to be recorded.
+
+    Attributes
+    ----------
+    known : dict
+        What was recorded.
+    """
+
+    def __init__(self, network: Network, parameters: Parameters, passes: Passes) -> None:
+        self._network = network
+        self._parameters = parameters
+        self._passes = passes
+        self._settings: Settings | None = None
+        self._seen: dict[Any, int] = {}
+        self.known: dict[Any, Passes] = {}
+
+    def passes(self, input: Array) -> Passes:
+        """Return how the next passes are to be made."""
+        if self._settings is None or not self._settings.hold():
+            self.known.clear()
+            self._seen.clear()
+            try:
+                self._settings = Settings(self._network, self._parameters)
+            except Untraceable:
+                self._settings = None
+                return self._passes
+        here = team()
+        key = input.shape, here.size, here.parallel
+        found = self.known.get(key)
+        if found is not None:
+            return found
+        if len(self.known) >= _MOST or not input.flags.c_contiguous:
+            return self._passes
+        count = self._seen[key] = self._seen.get(key, 0) + 1
+        if len(self._seen) > _COUNTED:
+            self._seen.clear()
+        return self._passes if count < _FAMILIAR else _Recorder(self, key, self._passes.runs)
+
+    def renew(self) -> None:
+        """Give the steps memory that no recording has."""
+        for run in self._passes.runs:
+            for step in run.steps:
+                step.renew()

@@ -1,0 +1,278 @@
+"""Runs of steps: in Python, recorded, and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._standard import Array
+from ..errors import ShapeError
+from ..kernels.recording import Recording, recorded
+from .memory import empty
+from .steps import PlanStep
+
+if TYPE_CHECKING:
+    from ..kernels.numba.program import Program
+
+__all__ = ["RecordedRun", "ReplayedRun", "Run"]
+
+#: Axes of images (N, C, H, W) as (N, H, W, C), and back.
+_LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+class Run:
+    """Some steps that follow one another.
+
+    Parameters
+    ----------
+    steps : sequence of PlanStep
+        In the order of the forward pass.
+    learns : bool
+        Whether they need a backward pass.
+    """
+
+    def __init__(self, steps: Sequence[PlanStep], learns: bool) -> None:
+        self.steps = steps
+        self.learns = learns
+        self.replays = all(step.replays for step in steps)
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        for step in self.steps:
+            input = step.forward(input)
+        return input
+
+    def backward(self, dout: Any) -> Any:
+        """Write the gradients of the parameters; return that of the input if it is wanted."""
+        for step in reversed(self.steps):
+            if self.learns:
+                dout = step.backward(dout)
+            else:
+                step.forget()
+        return dout
+
+    def forget(self) -> None:
+        """Drop what `forward` left, as there will be no backward pass."""
+        for step in self.steps:
+            step.forget()
+
+
+class _Form(NamedTuple):
+    """What arrays have in common whose memory is laid out alike.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    last : bool
+        Whether they are images (N, C, H, W) with channels last in memory, rather than in C order.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    last: bool
+
+    @classmethod
+    def of(cls, array: Array) -> _Form:
+        """Return the form of an array."""
+        last = not array.flags.c_contiguous and array.ndim == 4
+        last = last and bool(array.transpose(_LAST).flags.c_contiguous)
+        return cls(array.shape, array.dtype, last)
+
+    def fits(self, array: Array) -> bool:
+        """Tell whether an array has this form."""
+        inside = array.transpose(_LAST) if self.last else array
+        flags = inside.flags
+        return array.dtype == self.dtype and bool(flags.c_contiguous and flags.aligned)
+
+    def given(self, array: Any) -> Array:
+        """Return an array of this shape in this form: itself if it has it."""
+        array = np.asarray(array)
+        if self.fits(array):
+            return array
+        inside = array.transpose(_LAST) if self.last else array
+        inside = np.array(inside, dtype=self.dtype, order="C")
+        return inside.transpose(_FIRST) if self.last else inside
+
+
+class RecordedRun:
+    """A run in Python, whose calls of kernels are recorded."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._calls = Recording(), Recording()
+        self._arrays: list[Any] = []
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        input = _Form.of(input).given(input)
+        with recorded(self._calls[0]):
+            output = self._run.forward(input)
+        self._arrays += [input, output]
+        return output
+
+    def backward(self, dout: Any) -> Any:
+        """Write the gradients of the parameters; return that of the input if it is wanted."""
+        if self._run.learns:
+            output = self._arrays[1]
+            dout = _Form(output.shape, dout.dtype, _Form.of(output).last).given(dout)
+        with recorded(self._calls[1]):
+            dinput = self._run.backward(dout)
+        self._arrays += [dout, dinput]
+        return dinput
+
+    def forget(self) -> None:
+        """Drop what `forward` left, as there will be no backward pass."""
+        self._run.forget()
+        self._arrays.clear()
+
+    def made(self) -> Run | ReplayedRun:
+        """Return what does the same from now on: the run in Python if nothing else can."""
+        arrays, self._arrays = self._arrays, []
+        if not all(recording.whole for recording in self._calls):
+            return self._run
+        from ..kernels.numba.program import Program  # loads Numba
+
+        programs = [Program(recording.calls) for recording in self._calls]
+        try:
+            return ReplayedRun(self._run, programs[0], programs[1], *arrays)
+        except _Fixed:
+            return self._run
+
+
+class _Fixed(Exception):
+    """An array has to be the same in every step."""
+
+
+class _Spot:
+    """Where programs take an array that is another one in every step.
+
+    Parameters
+    ----------
+    array : array
+        The one that was recorded.
+    first, second : Program
+        That have to use it, and that may.
+
+    Raises
+    ------
+    _Fixed
+        If it cannot be another one.
+    """
+
+    def __init__(self, array: Array, first: Program, second: Program | None = None) -> None:
+        self.form = _Form.of(array)
+        self._where: list[tuple[Program, list[int]]] = []
+        for program in (first, second):
+            places = [] if program is None else program.places(array)
+            if places is None or not self.form.fits(array) or not (places or program is not first):
+                raise _Fixed
+            if program is not None:
+                self._where.append((program, places))
+
+    def leave(self) -> None:
+        """Hold the recorded array no longer."""
+        for program, places in self._where:
+            program.leave(places)
+
+    def put(self, array: Array) -> None:
+        """Let the programs use an array, which must live until they have run."""
+        for program, places in self._where:
+            program.point(places, array)
+
+    def fresh(self) -> Array:
+        """Return a new array, and let the programs use it."""
+        array = empty(self.form.shape, self.form.dtype)
+        self.put(array)
+        return array
+
+
+class ReplayedRun:
+    """A run as two programs.
+
+    Parameters
+    ----------
+    run : Run
+        That was recorded.
+    forward, backward : Program
+        What it called.
+    input, output, dout, dinput : array
+        What came and went. The gradients are None where the run learns nothing, the last one also
+        where nobody wants it.
+
+    Raises
+    ------
+    _Fixed
+        If it cannot do the same with other arrays.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        forward: Program,
+        backward: Program,
+        input: Array,
+        output: Array,
+        dout: Any,
+        dinput: Any,
+    ) -> None:
+        self._run = run
+        self._programs = forward, backward
+        self._refreshed = [s for s in run.steps if type(s).refresh is not PlanStep.refresh]
+        self._input: Any = None
+        # What comes out is a buffer, the same in every step, or a new array.
+        keeps = getattr(run.steps[-1], "keeps_output", False)
+        keeps_gradient = dinput is None or getattr(run.steps[0], "keeps_gradient", False)
+        self._output, self._dinput = output, dinput
+        self._entry = _Spot(input, forward, backward)
+        self._exit = None if keeps else _Spot(output, forward)
+        self._gradient = _Spot(dout, backward) if run.learns else None
+        self._result = None
+        if run.learns and not keeps_gradient:
+            self._result = _Spot(dinput, backward)
+        new = [spot for spot in (self._exit, self._result) if spot is not None]
+        if any(spot.form.last for spot in new) or (not keeps and backward.places(output) != []):
+            raise _Fixed  # a buffer it is not, and yet the backward pass looks at it
+        try:
+            for spot in (self._entry, self._gradient, *new):
+                if spot is not None:
+                    spot.leave()
+        except KeyError:  # two of them are the same memory
+            raise _Fixed from None
+        self._output = output if keeps else None
+        self._dinput = dinput if keeps_gradient else None
+
+    def forward(self, input: Array) -> Array:
+        """Return the output in training mode."""
+        form = self._entry.form
+        if input.shape != form.shape or input.dtype != form.dtype:
+            return self._run.forward(input)  # a layer of somebody's own may come to this
+        for step in self._refreshed:
+            step.refresh()
+        self._input = input = form.given(input)
+        self._entry.put(input)
+        output = self._output if self._exit is None else self._exit.fresh()
+        self._programs[0].run()
+        return output
+
+    def backward(self, dout: Any) -> Any:
+        """Write the gradients of the parameters; return that of the input if it is wanted."""
+        input, self._input = self._input, None
+        if input is None or self._gradient is None:
+            return self._run.backward(dout)
+        form, dout = self._gradient.form, np.asarray(dout)
+        if dout.shape != form.shape:
+            name = self._run.steps[-1].layers[-1].name
+            raise ShapeError(f"{name}: expected a gradient of shape {form.shape}, got {dout.shape}")
+        dout = form.given(dout)
+        self._gradient.put(dout)
+        dinput = self._dinput if self._result is None else self._result.fresh()
+        self._programs[1].run()
+        return dinput
+
+    def forget(self) -> None:
+        """Drop the input, as there will be no backward pass."""
+        self._input = None
+        self._run.forget()
