@@ -15,7 +15,7 @@ __all__ = ["BACKENDS", "OPEN", "check_cupy", "cupy_memory", "cupy_scope", "impor
 
 #: Library to the namespace that keeps the standard, and how to install it.
 BACKENDS: dict[str, tuple[str, str]] = {
-    "numpy": ("array_api_compat.numpy", "pip install numpy"),
+    "numpy": ("numpy", "pip install numpy"),
     "cupy": (
         "array_api_compat.cupy",
         "pip install 'xpnn[cuda13]' or 'xpnn[cuda12]', whichever the driver supports",

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, device, is_cupy_array, is_jax_array, is_torch_array
+import array_api_compat
+from array_api_compat import device, is_cupy_array, is_jax_array, is_numpy_array, is_torch_array
 
 __all__ = [
     "CACHE_LINE",
@@ -44,8 +45,25 @@ __all__ = [
 #: An array of any library that keeps the standard. The standard has no common base class.
 Array: TypeAlias = Any
 
+_SCALARS = (bool, int, float, complex)
+
 #: Bytes that a processor brings from memory at once.
 CACHE_LINE = 64
+
+
+def array_namespace(*arrays: Any) -> Any:
+    """Return the library of arrays, in the form that keeps the standard.
+
+    That is NumPy itself, which does so since version 2. The copy of it that array-api-compat makes
+    loads all of its submodules: 20 MB, and more time than importing NumPy takes.
+
+    Raises
+    ------
+    TypeError
+        If there is no array, or they are of several libraries.
+    """
+    plain = all(is_numpy_array(a) or a is None or type(a) in _SCALARS for a in arrays)
+    return array_api_compat.array_namespace(*arrays, use_compat=False if plain else None)
 
 
 def library_name(array: Array) -> str:
