@@ -18,6 +18,7 @@ from tolerances import assert_close
 from xpnn._standard import erf
 from xpnn.kernels.numba import activations, cross_entropy, inspection, lanes
 from xpnn.kernels.numba._compile import Kernel
+from xpnn.kernels.numba._mathematics import log
 from xpnn.random import Stream
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,33 @@ def test_lanes_are_those_of_the_stream(stream, count):
     lanes.fill["float32"](np.asarray(stream, np.uint64), words, 1)
     np.testing.assert_array_equal(words, Stream(*stream).words(count))
     np.testing.assert_array_equal(words.view(np.uint16), Stream(*stream).bits(4 * count))
+
+
+@each_dtype
+def test_logarithm_is_good_to_rounding(dtype):
+    def logarithms(x, y):
+        for i in range(x.size):
+            y[i] = log(x[i])
+
+    compiled = Kernel(logarithms, "vector vector!")[dtype]
+    rng = np.random.default_rng(3)
+    limits = np.finfo(dtype)
+    exponents = np.arange(limits.minexp, limits.maxexp)
+    parts = (
+        np.ldexp(1.0 + rng.random(exponents.size), exponents),
+        1.0 + np.linspace(-0.5, 1.0, 20_001),
+        1.0 + np.linspace(-10.0, 10.0, 201) * limits.eps,
+        [math.sqrt(0.5), math.sqrt(2.0), limits.tiny, limits.max],
+    )
+    x = np.concatenate(parts).astype(dtype)
+    y = np.empty_like(x)
+    compiled(x, y)
+    expected = np.log(x.astype(np.longdouble))
+    assert (np.abs(y - expected) <= 1.5 * np.spacing(np.abs(expected.astype(dtype)))).all()
+    x = np.asarray([1.0, math.inf, math.nan], dtype)
+    y = np.empty_like(x)
+    compiled(x, y)
+    np.testing.assert_array_equal(y, [0.0, math.inf, math.nan])
 
 
 @each_dtype
