@@ -142,7 +142,8 @@ def test_logarithm_is_good_to_rounding(dtype):
 @each_dtype
 def test_cross_entropy(dtype):
     rng = np.random.default_rng(1)
-    for rows, classes in ((1, 2), (5, 10), (3, 1000)):
+    sizes = [(rows, classes) for rows in (1, 15, 16, 35) for classes in (2, 10, 16, 17, 33, 128)]
+    for rows, classes in (*sizes, (3, 129), (3, 1000)):
         logits = (30.0 * rng.standard_normal((rows, classes))).astype(dtype)
         labels = rng.integers(0, classes, rows)
         gradient = np.empty_like(logits)
@@ -173,6 +174,44 @@ def test_cross_entropy_of_special_logits():
     target, gradient = np.asarray([3, -1]), np.empty_like(row)
     _, bad = cross_entropy.labels["float64"](row, target, gradient, np.empty(2), 1)
     assert bad == 2
+
+
+@each_dtype
+@pytest.mark.parametrize("classes", [2, 10, 24, 128])
+def test_rows_of_few_classes_do_not_meet(classes, dtype):
+    """In whatever parts; nothing is written beside the gradient, and each row has its own NaN."""
+    rng = np.random.default_rng(4)
+    rows = 53
+    logits = rng.standard_normal((rows, classes)).astype(dtype)
+    labels = rng.integers(0, classes, rows)
+    kernel = cross_entropy.labels[dtype]
+
+    def compute(parts: int) -> tuple[Any, Any, Any]:
+        room = np.full((rows + 40, classes), 7.0, dtype)
+        losses = np.full(rows + 40, 7.0)
+        _, bad = kernel(logits, labels, room[20:-20], losses[20:-20], parts)
+        assert (room[:20] == 7.0).all()
+        assert (room[-20:] == 7.0).all()
+        assert (losses[:20] == 7.0).all()
+        assert (losses[-20:] == 7.0).all()
+        return room[20:-20], losses[20:-20], bad
+
+    gradient, losses, bad = compute(1)
+    assert bad == 0.0
+    for parts in (2, 3, 7):
+        for found, expected in zip(compute(parts), (gradient, losses, bad), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    logits[5, 1], logits[20, 0], logits[52, 1] = math.nan, math.inf, -math.inf
+    labels[[7, 33, 50]], labels[52] = [classes, -1, 2**32 + 1], 1
+    spoiled, costs, bad = compute(2)
+    assert bad == 3.0
+    assert np.isnan(costs[[5, 20]]).all()
+    assert np.isnan(spoiled[[5, 20]]).all()
+    assert costs[52] == math.inf
+    assert (costs[[7, 33, 50]] == 0.0).all()
+    others = np.setdiff1d(np.arange(rows), [5, 7, 20, 33, 50, 52])
+    np.testing.assert_array_equal(spoiled[others], gradient[others])
+    np.testing.assert_array_equal(costs[others], losses[others])
 
 
 @each_dtype

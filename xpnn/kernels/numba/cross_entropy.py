@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import prange
 
 from ._compile import bound, kernel, summing_part
-from ._mathematics import exp_of_negative, maximum
+from ._mathematics import exp_of_negative, log, maximum
+from .few_classes import labels_by_lanes
 
 __all__ = ["labels"]
+
+#: Up to so many classes rows are lanes of vectors.
+_FEW = 128
 
 
 @summing_part
@@ -32,7 +35,7 @@ def _labels_part(logits, target, gradient, losses, top, bottom):  # type: ignore
         label = target[i]
         losses[i] = 0.0
         if 0 <= label < classes:
-            losses[i] = np.log(total) - (zi[label] - largest)
+            losses[i] = log(total) - (zi[label] - largest)
             gi[label] -= share
 
 
@@ -59,7 +62,10 @@ def labels(logits, target, gradient, losses, parts):  # type: ignore[no-untyped-
     n, classes = logits.shape
     for index in prange(parts):
         top, bottom = bound(index, parts, n, 1), bound(index + 1, parts, n, 1)
-        _labels_part(logits, target, gradient, losses, top, bottom)
+        if classes <= _FEW:
+            labels_by_lanes(logits, target, gradient, losses, top, bottom)
+        else:
+            _labels_part(logits, target, gradient, losses, top, bottom)
     loss, bad = 0.0, 0.0
     for i in range(n):
         loss += losses[i]
