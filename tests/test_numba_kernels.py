@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 
 from tolerances import assert_close
 from xpnn._standard import erf
-from xpnn.kernels.numba import activations, cross_entropy, inspection, lanes
+from xpnn.kernels.numba import activations, cross_entropy, inspection, lanes, layernorm
 from xpnn.kernels.numba._compile import Kernel
 from xpnn.kernels.numba._mathematics import log
 from xpnn.random import Stream
@@ -234,6 +234,57 @@ def test_inspection(dtype):
             spoiled = grads.copy()
             spoiled[place] = bad
             assert not math.isfinite(inspect(values, spoiled, ends, l1, l2, math.inf, 1)[1])
+
+
+@each_dtype
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_layer_normalization_and_activation(has_bias, dtype):
+    """Against textbook formulas in extended precision, and the same in whatever parts."""
+    rng = np.random.default_rng(5)
+    rows, width, epsilon, keep = 83, 45, 1e-3, 1.25
+    x, dout = rng.standard_normal((2, rows, width)).astype(dtype)
+    x[4] += 100.0
+    bias, gamma, beta = rng.standard_normal((3, width)).astype(dtype)
+    bias *= has_bias
+    drawn = rng.integers(0, 2**16, (rows, width), dtype=np.uint16)
+
+    def compute(parts: int) -> list[Any]:
+        mean, inverse = np.empty((2, rows), dtype)
+        output, slope, dx = np.empty((3, rows, width), dtype)
+        dbeta, dgamma, dbias = sums = np.empty((3, width), dtype)
+        room = np.empty((3 * activations.blocks(rows), width), dtype)
+        norm = x, bias, epsilon, gamma, beta, mean, inverse
+        chance = drawn, 20_000, keep, 0.0
+        layernorm.FORWARD["silu", True][dtype](*norm, *chance, output, slope, parts)
+        told = dout, slope, keep, x, bias, mean, inverse, gamma
+        arguments = dx, dbeta, dgamma, dbias, has_bias, room, parts
+        layernorm.BACKWARD["slope"][dtype](*told, *arguments)
+        plain = np.full_like(output, 7.0)
+        layernorm.FORWARD["silu", False][dtype](*norm, *chance, plain, plain, parts)
+        np.testing.assert_array_equal(plain, output)
+        return [output, slope, dx, *sums[: 2 + has_bias]]
+
+    wide = x.astype(np.longdouble) + bias
+    centered = wide - wide.mean(axis=1, keepdims=True)
+    inverse = 1 / np.sqrt((centered**2).mean(axis=1, keepdims=True) + epsilon)
+    n = centered * inverse
+    z = n * gamma + beta
+    gate, factor = 1 / (1 + np.exp(-z)), np.where(drawn >= 20_000, keep, 0.0)
+    slope = gate * (1 + z * (1 - gate)) * factor
+    t = dout * slope
+    d = t * gamma
+    means = (m.mean(axis=1, keepdims=True) for m in (d, d * n))
+    dx = inverse * (d - next(means) - n * next(means))
+    expected = [z * gate * factor, slope, dx, t.sum(axis=0), (t * n).sum(axis=0), dx.sum(axis=0)]
+    found = compute(1)
+    for actual, wanted in zip(found, expected, strict=False):
+        away = np.arange(len(actual)) != 4 if len(actual) == rows else slice(None)
+        assert_close(actual[away], wanted[away].astype(dtype), dtype, 5)
+    for actual, wanted in zip(found[:3], expected, strict=False):  # its mean is 100 deviations
+        assert_close(actual[4], wanted[4].astype(dtype), dtype, 100)
+    for parts in (2, 3):
+        for actual, wanted in zip(compute(parts), found, strict=True):
+            np.testing.assert_array_equal(actual, wanted)
 
 
 def test_another_type_is_refused():

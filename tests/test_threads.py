@@ -141,13 +141,18 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
         found[f"slope {name}"] = (kernel, *common, m["told"])
     for name, kernel in activations.BACKWARD.items():
         found[f"backward {name}"] = (kernel, m["dout"], m["told"], 2.0, x, a, m["dx"], b, c, sums)
+    rows = [np.resize(v, 37) for v in (a, b)]
+    norm, chance = (x, a, 1e-5, b, c, *rows), (drawn, 1 << 15, 2.0, 0.3)
+    written, given = (m["output"], m["told"]), (m["dout"], m["told"], 2.0, x, a, *rows, b)
+    sums = np.zeros((3 * activations.blocks(37), 83), dtype)
+    gradients = m["dx"], c, d, e, True, sums
     return found | {
         "statistics": (batchnorm.statistics, x, a, b, 1e-5, 0.9, c, d, e, f, np.copy(a)),
         "batchnorm": (batchnorm.finish, x, a, b, c, d, e, f, m["dx"]),
         "add bias": (bias.add, a, m["output"]),
         "sum rows": (bias.sum_rows, x, b),
-        "normalize": (layernorm.normalize, x, a, 1e-5, m["output"], np.empty(37, dtype)),
-        "layernorm": (layernorm.finish, x, np.resize(a, 37), b, m["dx"], c, True),
+        "layernorm forward": (layernorm.FORWARD["gelu", True], *norm, *chance, *written),
+        "layernorm backward": (layernorm.BACKWARD["slope"], *given, *gradients),
         "labels": (cross_entropy.labels, x, np.arange(37), m["dx"], np.empty(37)),
         "fill": (lanes.fill, np.arange(3, dtype=np.uint64), np.zeros(1000, np.uint64)),
         "inspect": (inspection.inspect, *vectors[:2], *factors[:3], 0.7),
@@ -163,12 +168,11 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
 #: Kernels that the network above has run on the pool: to compile all for it takes a minute.
 COMPILED = {
     "forward relu",
-    "slope gelu",
     "backward ('relu', True)",
     "statistics",
     "batchnorm",
-    "normalize",
-    "layernorm",
+    "layernorm forward",
+    "layernorm backward",
     "fill",
     "inspect",
     "momentum_sgd",

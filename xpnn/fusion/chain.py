@@ -93,25 +93,26 @@ class ChainStep(Step):
                 inverse,
                 scale,
             )
-        elif self._layernorm is not None:
-            normalized = self._buffer("normalized", rows, width)
-            inverse = self._vector("inverse", rows)
-            epsilon = self._layernorm.epsilon
-            self._launch(layernorm.normalize, x.size, x, bias, epsilon, normalized, inverse)
-            x, scale = normalized, self._layernorm.params["gamma"]
-            shift = self._layernorm.params["beta"]
         drawn, threshold, keep = self._draw(rows, width)
         output = (
             self._buffer("output", rows, width) if self.keeps_output else empty(x.shape, x.dtype)
         )
-        told = output
-        common = (x, centre, scale, shift, drawn, threshold, keep, self._setting(), output)
+        told, work = output, x.size
         if self._has_slope:
-            told = self._buffer("slope", rows, width)
+            told, work = self._buffer("slope", rows, width), _COSTLY * x.size
+        chance = drawn, threshold, keep, self._setting()
+        if self._layernorm is not None:
+            centre, scale = bias, self._layernorm.params["gamma"]
+            kernel = layernorm.FORWARD[self._kind, self._has_slope]
+            moments = self._vector("mean", rows), self._vector("inverse", rows)
+            given = self._by_rows(x, bias, *moments)
+            self._launch(kernel, work, *given, *chance, output, told)
+        elif self._has_slope:
             kernel = activations.FORWARD_WITH_SLOPE[self._kind]
-            self._launch(kernel, _COSTLY * x.size, *common, told)
+            self._launch(kernel, work, x, centre, scale, shift, *chance, output, told)
         else:
-            self._launch(activations.FORWARD[self._kind], x.size, *common)
+            kernel = activations.FORWARD[self._kind]
+            self._launch(kernel, work, x, centre, scale, shift, *chance, output)
         self._kept = inputs, x, centre, scale, told, keep, input.shape
         return output if output.shape == shape else output.reshape(shape)
 
@@ -131,17 +132,23 @@ class ChainStep(Step):
         if dx is None:
             dx = self._gradient(rows, width)
         derivative = "slope" if self._has_slope else self._kind
-        backward = activations.BACKWARD[derivative, norm is not None]
         douts = as_rows(dout, width, self._dtype)
-        sums = self._scratch.sums.matrix(2 * activations.blocks(rows), width)
-        self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale, sums)
+        blocks = activations.blocks(rows)
+        if self._layernorm is not None:
+            backward = layernorm.BACKWARD[derivative]
+            mean, inverse = self._vectors["mean"], self._vectors["inverse"]
+            given = (douts, told, keep, x, centre, mean, inverse, scale)
+            has_bias = linear is not None and linear.bias
+            sums = self._scratch.sums.matrix(3 * blocks, width)
+            self._launch(backward, x.size, *given, dx, dshift, dscale, dbias, has_bias, sums)
+        else:
+            backward = activations.BACKWARD[derivative, norm is not None]
+            sums = self._scratch.sums.matrix(2 * blocks, width)
+            self._launch(backward, x.size, douts, told, keep, x, centre, dx, dshift, dscale, sums)
         if self._batchnorm is not None:
             inverse = self._vectors["inverse"]
             means = centre, inverse, scale
             self._launch(batchnorm.finish, x.size, x, *means, dshift, dscale, dbias, dx)
-        elif norm is not None:
-            inverse, has_bias = self._vectors["inverse"], linear is not None and linear.bias
-            self._launch(layernorm.finish, x.size, x, inverse, scale, dx, dbias, has_bias)
         if linear is None:
             return dx.reshape(shape)
         multiply(inputs, dx, linear.grads["W"], transpose_a=True)
@@ -188,16 +195,16 @@ class ChainStep(Step):
             scale = np.sqrt(norm.buffers["running_var"] + norm.epsilon)
             scale = np.divide(norm.params["gamma"], scale, out=scale)
             shift = norm.params["beta"]
-        elif self._layernorm is not None:
-            normalized, inverse = empty(x.shape, x.dtype), empty((rows,), x.dtype)
-            epsilon = self._layernorm.epsilon
-            self._launch(layernorm.normalize, x.size, x, shift, epsilon, normalized, inverse)
-            x, scale = normalized, self._layernorm.params["gamma"]
-            shift = self._layernorm.params["beta"]
         output = empty(x.shape, x.dtype)
-        forward = activations.FORWARD[self._test_kind]
-        common = (x, centre, scale, shift, no_lanes, 0, 1.0, self._setting(), output)
-        self._launch(forward, x.size, *common)
+        chance = no_lanes, 0, 1.0, self._setting()
+        if self._layernorm is not None:
+            forward = layernorm.FORWARD[self._test_kind, False]
+            moments = empty((rows,), x.dtype), empty((rows,), x.dtype)
+            given = self._by_rows(x, shift, *moments)
+            self._launch(forward, x.size, *given, *chance, output, output)
+        else:
+            forward = activations.FORWARD[self._test_kind]
+            self._launch(forward, x.size, x, centre, scale, shift, *chance, output)
         return output.reshape(shape)
 
     # ---------------------------------------------------------------- details
@@ -210,6 +217,11 @@ class ChainStep(Step):
         else:  # nothing but elementwise: few long rows
             width = math.prod(input.shape[1:]) if input.ndim > 1 else input.shape[0]
         return as_rows(input, width, self._dtype), shape
+
+    def _by_rows(self, x: Array, bias: Array, mean: Array, inverse: Array) -> tuple[Any, ...]:
+        """Return what the kernels of layer normalization are told of it."""
+        norm: Any = self._layernorm
+        return x, bias, norm.epsilon, norm.params["gamma"], norm.params["beta"], mean, inverse
 
     def _setting(self) -> float:
         """Return the number that the activation is set by."""

@@ -22,7 +22,17 @@ from numba import prange
 from ._compile import UNIT, Kernel, bound, inlined, part
 from ._mathematics import expm1_of_negative, normal_below, sigmoid, tanh
 
-__all__ = ["BACKWARD", "FORWARD", "FORWARD_WITH_SLOPE", "blocks"]
+__all__ = [
+    "BACKWARD",
+    "FORWARD",
+    "FORWARD_WITH_SLOPE",
+    "KINDS",
+    "WAYS",
+    "activate",
+    "add_up",
+    "backward_row",
+    "blocks",
+]
 
 _IDENTITY, _RELU, _DROPOUT, _LEAKY_RELU, _ELU, _SIGMOID, _TANH, _SILU, _GELU, _GELU_TANH = range(10)
 
@@ -34,7 +44,7 @@ _SLOPE, _CUBIC = 0.7978845608028654, 0.044715
 
 
 @inlined
-def _activate(kind, z, a, T):  # type: ignore[no-untyped-def]
+def activate(kind, z, a, T):  # type: ignore[no-untyped-def]
     """Return f(z) and f'(z); ``a`` is the activation's setting. LLVM keeps one of the branches."""
     if kind == _RELU:
         return (T(0) if z <= T(0) else z), T(1)
@@ -77,7 +87,7 @@ def _forward_row(kind, xs, centres, scales, shifts, drawn, threshold, kept, sett
     T = xs.dtype.type
     for c in range(xs.size):
         z = (xs[c] - centres[c]) * scales[c] + shifts[c]
-        y, _ = _activate(len(kind), z, setting, T)
+        y, _ = activate(len(kind), z, setting, T)
         ys[c] = y * (kept if np.int32(drawn[c]) >= threshold else T(0))
 
 
@@ -88,7 +98,7 @@ def _forward_with_slope_row(  # type: ignore[no-untyped-def]
     T = xs.dtype.type
     for c in range(xs.size):
         z = (xs[c] - centres[c]) * scales[c] + shifts[c]
-        y, dy = _activate(len(kind), z, setting, T)
+        y, dy = activate(len(kind), z, setting, T)
         factor = kept if np.int32(drawn[c]) >= threshold else T(0)
         ys[c] = y * factor
         slopes[c] = dy * factor
@@ -98,7 +108,8 @@ _FROM_IDENTITY, _FROM_OUTPUT, _FROM_SLOPE = range(3)
 
 
 @part
-def _backward_row(way, douts, told, kept, dxs, shifts):  # type: ignore[no-untyped-def]
+def backward_row(way, douts, told, kept, dxs, shifts):  # type: ignore[no-untyped-def]
+    """Write t of a row to dxs, and add it to ``shifts``."""
     T = douts.dtype.type
     for c in range(douts.size):
         if len(way) == _FROM_OUTPUT:
@@ -128,7 +139,7 @@ def _backward_part(  # type: ignore[no-untyped-def]
         shifts, scales = sums[2 * block], sums[2 * block + 1]
         shifts[:] = T(0)
         for i in range(top, bottom):
-            _backward_row(way, dout[i], told[i], kept, dx[i], shifts)
+            backward_row(way, dout[i], told[i], kept, dx[i], shifts)
         if len(normalized) == 1:
             # A loop of its own: one with all these arrays would not become vector code.
             scales[:] = T(0)
@@ -137,11 +148,11 @@ def _backward_part(  # type: ignore[no-untyped-def]
 
 
 @part
-def _add_up(sums, totals, offset, left, right):  # type: ignore[no-untyped-def]
-    """Add every other row of the sums, in their order."""
+def add_up(sums, step, offset, totals, left, right):  # type: ignore[no-untyped-def]
+    """Add each ``step``-th row of the sums, in their order."""
     totals = totals[left:right]
     totals[:] = totals.dtype.type(0)
-    for i in range(offset, sums.shape[0], 2):
+    for i in range(offset, sums.shape[0], step):
         addends = sums[i, left:right]
         for c in range(totals.size):
             totals[c] += addends[c]
@@ -229,9 +240,9 @@ def _backward(way: int, normalized: bool) -> Kernel:
         for index in prange(parts):
             left = bound(index, parts, x.shape[1], UNIT)
             right = bound(index + 1, parts, x.shape[1], UNIT)
-            _add_up(sums, dshift, 0, left, right)
+            add_up(sums, 2, 0, dshift, left, right)
             if normalized:
-                _add_up(sums, dscale, 1, left, right)
+                add_up(sums, 2, 1, dscale, left, right)
 
     arguments = "matrix matrix real matrix vector matrix! vector! vector! matrix! integer"
     return Kernel(backward, arguments)
@@ -242,7 +253,8 @@ def blocks(rows: int) -> int:
     return min(_BLOCKS, -(-rows // _ROWS))
 
 
-_KINDS = {
+#: The activations, as `activate` is told of them.
+KINDS = {
     "identity": _IDENTITY,
     "dropout": _DROPOUT,
     "relu": _RELU,
@@ -258,24 +270,23 @@ _KINDS = {
 #: ``(x, centre, scale, shift, lanes, threshold, keep, a, output, parts)`` by the activation.
 #: ``lanes`` has the shape of x, or one row for all; "identity" means no dropout either. Parts are
 #: rows.
-FORWARD = {name: _forward(kind) for name, kind in _KINDS.items()}
+FORWARD = {name: _forward(kind) for name, kind in KINDS.items()}
 
 #: The same with an argument ``slope`` behind the output, for training.
 FORWARD_WITH_SLOPE = {
     name: _forward_with_slope(kind)
-    for name, kind in _KINDS.items()
+    for name, kind in KINDS.items()
     if name not in ("identity", "relu")
 }
+
+#: From what the derivative is told, as `backward_row` is told of it.
+WAYS = {"identity": _FROM_IDENTITY, "relu": _FROM_OUTPUT, "slope": _FROM_SLOPE}
 
 #: ``(dout, output or slope, keep, x, centre, dx, dshift, dscale, sums, parts)`` by the activation
 #: and by whether dscale is wanted. dx becomes t; ``sums`` is room for two rows for each of the
 #: `blocks`. Parts are blocks of rows, added up in their order, whoever has made their sums.
 BACKWARD = {
     (name, normalized): _backward(way, normalized)
-    for name, way in (
-        ("identity", _FROM_IDENTITY),
-        ("relu", _FROM_OUTPUT),
-        ("slope", _FROM_SLOPE),
-    )
+    for name, way in WAYS.items()
     for normalized in (False, True)
 }

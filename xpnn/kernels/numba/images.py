@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import Kernel, inlined, outlined
-from .activations import _IDENTITY, _KINDS, _RELU, _activate
+from .activations import _IDENTITY, _RELU, KINDS, activate
 from .moments import cleared, folded, tiled
 from .pooled_pairs import activate_pairs, spread_pairs
 
@@ -67,7 +67,7 @@ def _finish(kind, x, centre, scale, shift, a, pool, sizes, output, codes, begin,
                 target = inner[i * length : (i + 1) * length]
             for c in range(length):
                 z = (source[c] - centres[c]) * scales[c] + shifts[c]
-                y, _ = _activate(len(kind), z, setting, T)
+                y, _ = activate(len(kind), z, setting, T)
                 target[c] = y
         if pool != NONE:
             _pool(inner, pool, sizes, output, codes, n)
@@ -193,9 +193,9 @@ def _unpool(dout, codes, pool, sizes, gradient, n):  # type: ignore[no-untyped-d
 @inlined
 def _activate_with_slope(kind, z, a, T):  # type: ignore[no-untyped-def]
     """Return f(z) and f'(z)."""
-    if kind == _RELU:  # for which `_activate` has no slope: it is told from the output
+    if kind == _RELU:  # for which `activate` has no slope: it is told from the output
         return z, (T(1) if z > T(0) else T(0))
-    return _activate(kind, z, a, T)
+    return activate(kind, z, a, T)
 
 
 def _make_forward(kind: int) -> Kernel:
@@ -232,9 +232,9 @@ def _make_backward(kind: int) -> Kernel:
 #: ``(x, centre, scale, shift, a, pool, sizes, output, codes, images, parts)``, by the activation:
 #: ``f((x - centre) * scale + shift)``, pooled, into images with margins, all of them flat.
 #: ``codes`` (N, H', W', C) is the number of the tap that is the maximum.
-FORWARD = {name: _make_forward(kind) for name, kind in _KINDS.items() if name != "dropout"}
+FORWARD = {name: _make_forward(kind) for name, kind in KINDS.items() if name != "dropout"}
 
 #: ``(dout, codes, x, centre, scale, shift, a, pool, sizes, gradient, sums, images, parts)``: the
 #: gradient t behind the normalization, with zeros around, and for each image the sums (N, 2 C) of t
 #: and of ``t * (x - centre)``.
-BACKWARD = {name: _make_backward(kind) for name, kind in _KINDS.items() if name != "dropout"}
+BACKWARD = {name: _make_backward(kind) for name, kind in KINDS.items() if name != "dropout"}
