@@ -23,6 +23,8 @@ __all__ = ["FusedLoss", "make_loss"]
 #: A number takes this many times as long as in a pass that does nothing but add.
 _COSTLY = 4
 
+_LABEL = np.dtype(np.int64)
+
 
 class FusedLoss:
     """Softmax and cross-entropy with labels, by Numba.
@@ -57,25 +59,29 @@ class FusedLoss:
         loss = self._loss
         if sample_weight is not None or output.dtype != self._dtype or not is_basic(loss):
             return None
-        axes = output.ndim - 1  # of labels: (N,), or (N, T) for the steps of sequences
-        if type(target) is not np.ndarray or target.dtype != np.int64 or target.ndim != axes:
-            target = network.prepare_target(target, output.shape)
-        if axes not in (1, 2) or output.shape[-1] < 2 or target.shape != output.shape[:-1]:
+        shape = output.shape
+        axes = len(shape) - 1  # of labels: (N,), or (N, T) for the steps of sequences
+        if type(target) is not np.ndarray or target.dtype != _LABEL or target.ndim != axes:
+            target = network.prepare_target(target, shape)
+        if axes not in (1, 2) or shape[-1] < 2 or target.shape != shape[:-1]:
             return None  # probabilities, or what the loss will complain of
-        if not (target.flags.c_contiguous and target.flags.aligned):
+        flags = target.flags
+        if not (flags.c_contiguous and flags.aligned):
             target = np.array(target)
-        logits = as_rows(output, output.shape[-1], self._dtype)
+        logits = as_rows(output, shape[-1], self._dtype)
         gradient = empty(logits.shape, self._dtype)
-        if self._losses.size < target.size:
-            self._losses = np.empty(target.size)
-        losses = self._losses[: target.size]
+        labels = target if axes == 1 else target.reshape(-1)
+        rows = labels.size
+        losses = self._losses
+        if losses.size != rows:
+            losses = self._losses = np.empty(rows)
         parts, parallel = team().share(_COSTLY * logits.size)
         kernel = self._kernel[self._name, parallel]
-        value, bad = kernel(logits, target.reshape(-1), gradient, losses, parts)
+        value, bad = kernel(logits, labels, gradient, losses, parts)
         if bad:
-            loss.prepare(target, output.shape)  # raises
-        loss.weight_sum = float(logits.shape[0])
-        return self._dtype.type(value), gradient.reshape(output.shape)
+            loss.prepare(target, shape)  # raises
+        loss.weight_sum = float(rows)
+        return self._dtype.type(value), gradient if axes == 1 else gradient.reshape(shape)
 
 
 def make_loss(
