@@ -339,6 +339,21 @@ def test_rows_of_an_embedding_are_added_up_in_one_order(monkeypatch):
         np.testing.assert_array_equal(gradient, found[0])
 
 
+def test_large_outputs_of_an_embedding_are_the_same(monkeypatch):
+    from xpnn.fusion import lookup
+
+    rng = np.random.default_rng(0)
+    ids, y = rng.integers(0, 50, 3000), rng.standard_normal((3000, 16))
+    found = []
+    for large in (1 << 40, 0):
+        monkeypatch.setattr(lookup, "_LARGE", large)
+        net = xpnn.Sequential([L.Embedding(50, 16)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+        output, loss = net.train(ids, y)
+        found.append((output, loss, net.parameters.grads.copy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_embeddings_train_like_the_layers_for_200_steps():
     fused, plain = pair(
         lambda: [L.Embedding(20, 6), L.LSTM(6, 9), L.LastStep(), L.Linear(9, 2)],

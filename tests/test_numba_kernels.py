@@ -16,7 +16,14 @@ pytest.importorskip("numba")
 
 from tolerances import assert_close
 from xpnn._standard import erf
-from xpnn.kernels.numba import activations, cross_entropy, inspection, lanes, layernorm
+from xpnn.kernels.numba import (
+    activations,
+    cross_entropy,
+    embedding,
+    inspection,
+    lanes,
+    layernorm,
+)
 from xpnn.kernels.numba._compile import Kernel
 from xpnn.kernels.numba._mathematics import log
 from xpnn.random import Stream
@@ -285,6 +292,24 @@ def test_layer_normalization_and_activation(has_bias, dtype):
     for parts in (2, 3):
         for actual, wanted in zip(compute(parts), found, strict=True):
             np.testing.assert_array_equal(actual, wanted)
+
+
+@each_dtype
+@pytest.mark.parametrize("past", [0, 1])
+@pytest.mark.parametrize("start", [0, 1])  # at a line of the caches, and behind one
+@pytest.mark.parametrize("width", [5, 32])
+def test_rows_are_copied_past_the_caches_or_through_them(width, start, past, dtype):
+    weight = np.random.default_rng(0).standard_normal((9, width)).astype(dtype)
+    ids = np.random.default_rng(1).integers(0, 9, 50)
+    memory = np.zeros(50 * width + 64, dtype)
+    start += -memory.ctypes.data % 64 // memory.itemsize
+    output = memory[start : start + 50 * width].reshape(50, width)
+    for parts, pool in ((1, False), (3, True)):
+        output[:] = -1.0
+        embedding.look_up[dtype, pool](weight, ids, output, past, parts)
+        np.testing.assert_array_equal(output, weight[ids])
+    assert not memory[:start].any()
+    assert not memory[start + 50 * width :].any()
 
 
 def test_another_type_is_refused():

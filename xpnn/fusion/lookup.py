@@ -15,6 +15,10 @@ from .threads import team
 
 __all__ = ["EmbeddingStep"]
 
+#: Bytes from which on an output goes past the caches while a network is trained. They would not be
+#: there any more in the backward pass, and what they overwrite would have to be read before.
+_LARGE = 1 << 23
+
 
 class EmbeddingStep(Step):
     """Look up vectors, and add up their gradients in place.
@@ -41,7 +45,8 @@ class EmbeddingStep(Step):
         """Return the vectors of the ids."""
         ids = self._checked_ids(input)
         self._ids = ids
-        output = self._look_up(ids, self._result(ids.size, self._layer.dim))
+        output = self._result(ids.size, self._layer.dim)
+        self._look_up(ids, output, past=output.nbytes >= _LARGE)
         return output if input.ndim == 1 else output.reshape(*input.shape, self._layer.dim)
 
     def backward(self, dout: Array) -> None:
@@ -65,7 +70,8 @@ class EmbeddingStep(Step):
     def evaluate(self, input: Array) -> Array:
         """Return the vectors of the ids, in new memory."""
         ids = self._checked_ids(input)
-        output = self._look_up(ids, empty((ids.size, self._layer.dim), self._dtype))
+        output = empty((ids.size, self._layer.dim), self._dtype)
+        self._look_up(ids, output, past=False)
         return output.reshape(*input.shape, self._layer.dim)
 
     def _checked_ids(self, input: Array) -> Array:
@@ -79,6 +85,6 @@ class EmbeddingStep(Step):
             self._layer.check_ids(input)
         return ids
 
-    def _look_up(self, ids: Array, output: Array) -> Array:
-        self._launch(embedding.look_up, output.size, self._layer.params["W"], ids, output)
-        return output
+    def _look_up(self, ids: Array, output: Array, past: bool) -> None:
+        weight = self._layer.params["W"]
+        self._launch(embedding.look_up, output.size, weight, ids, output, int(past))

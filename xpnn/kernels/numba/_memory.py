@@ -13,11 +13,12 @@ from numba.extending import intrinsic
 
 from ._compile import inlined
 
-__all__ = ["clear", "copy", "fetch", "fetch_aside", "fetch_once"]
+__all__ = ["clear", "copy", "copy_past", "fetch", "fetch_aside", "fetch_once", "settle"]
 
 _LINE = 64  # bytes of a line of the caches
 _BIT, _BYTE, _INT, _WIDE = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 _POINTER = _BYTE.as_pointer()
+_WHOLE_LINE = ir.VectorType(_WIDE, _LINE // 8)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -45,6 +46,46 @@ def clear(typing_context: Any, to: Any, size: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _copy_line_past(typing_context: Any, to: Any, source: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line = _WHOLE_LINE.as_pointer()
+        to, source = (builder.inttoptr(address, line) for address in arguments)
+        store = builder.store(builder.load(source, align=4), to, align=_LINE)
+        store.set_metadata("nontemporal", builder.module.add_metadata([_INT(1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@inlined
+def copy_past(to, source, size):  # type: ignore[no-untyped-def]
+    """Copy whole lines of the caches to where one begins, straight to the memory.
+
+    What is overwritten is not read before, and drives nothing out. Others see it after `settle`.
+    """
+    for line in range(0, size, _LINE):
+        _copy_line_past(to + line, source + line)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def settle(typing_context: Any) -> Any:
+    """Wait until what `copy_past` wrote is there for everybody."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        module = builder.module
+        if module.triple.startswith(("x86_64", "i686")):
+            # What LLVM makes of a fence there is not meant for such stores.
+            kind = ir.FunctionType(ir.VoidType(), [])
+            name = "llvm.x86.sse.sfence"
+            builder.call(module.globals.get(name) or ir.Function(module, kind, name), [])
+        else:
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def _fetcher(nearness: int) -> Any:

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from ._compile import bound, kernel, outlined
-from ._memory import clear, copy, fetch
+from ._memory import clear, copy, copy_past, fetch, settle
 
 __all__ = ["add_up", "look_up", "room"]
 
@@ -19,24 +19,36 @@ _AHEAD = 16
 #: read again as soon as it is written.
 _OTHERS = 16
 
+_LINE = 64  # bytes of a line of the caches
+
 
 @outlined
-def _look_up(weight, ids, output, first, last):  # type: ignore[no-untyped-def]
+def _look_up(weight, ids, output, past, first, last):  # type: ignore[no-untyped-def]
     size = weight.shape[1] * weight.itemsize
     source, to = weight.ctypes.data, output.ctypes.data
+    whole = past != 0 and (to | size) % _LINE == 0
     for i in range(first, last):
         fetch(source + size * ids[min(i + _AHEAD, last - 1)], size)
-        copy(to + size * i, source + size * ids[i], size)
+        if whole:
+            copy_past(to + size * i, source + size * ids[i], size)
+        else:
+            copy(to + size * i, source + size * ids[i], size)
+    if whole:
+        settle()
 
 
-@kernel("matrix indices matrix! integer")
-def look_up(weight, ids, output, parts):  # type: ignore[no-untyped-def]
-    """Do ``output = weight[ids]``; the ids must be those of rows."""
+@kernel("matrix indices matrix! integer integer")
+def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
+    """Do ``output = weight[ids]``; the ids must be those of rows.
+
+    With ``past`` the output goes past the caches, if its rows are whole lines of them.
+    """
     for part in _prange(parts):
         _look_up(
             weight,
             ids,
             output,
+            past,
             bound(part, parts, ids.size, 1),
             bound(part + 1, parts, ids.size, 1),
         )
