@@ -20,7 +20,7 @@ from xpnn import layers as L
 pytest.importorskip("numba")
 
 from xpnn.fusion import replay, runs, threads
-from xpnn.fusion.traced_settings import Settings
+from xpnn.fusion.fixed_settings import Settings, owners_of
 from xpnn.kernels import recording
 from xpnn.kernels.numba import bias, program
 
@@ -426,9 +426,29 @@ def test_what_is_no_kernel_spoils_a_recording():
     recording.spoil()  # nobody listens
 
 
+def test_only_what_is_replayed_is_looked_at():
+    """A layer of one's own may change in every step."""
+    net = network(lambda: [L.Linear(20, 6), L.Tanh(), Counting(), L.Linear(6, 4)])
+    for step in range(6):
+        net.train(*batch(step))
+    assert replayed(net) == [[True, False, True]]
+    assert xpnn.fusion.plan(network(lambda: [Counting()]))._replays is None
+
+
+class Counting(L.Layer):
+    """Keeps its last input."""
+
+    def forward(self, input):
+        self.last = input
+        return input
+
+    def backward(self, dout):
+        return dout
+
+
 def test_settings_of_a_plain_network_are_looked_at_quickly():
     """Otherwise the look takes longer than a small step."""
     net = network(regularization=xpnn.L2(1e-4))
-    settings = Settings(net, net.parameters)
+    settings = Settings(owners_of(net, net.parameters))
     assert settings._quick
     assert not any(attributes.get(name) is not value for attributes, name, value in settings._same)

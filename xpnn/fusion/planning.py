@@ -96,8 +96,8 @@ class Plan:
         self._replays: Replays | None = None
         if self.steps is not None:
             self._passes = make_passes(self.steps, self._first)
-            if self.together:
-                self._replays = Replays(network, parameters, self._passes)
+            if self.together and any(run.replays for run in self._passes.runs):
+                self._replays = Replays(self._passes)
 
     def fits(self, network: Network, parameters: Parameters) -> bool:
         """Tell whether the network is still what the plan was made for."""

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._standard import Array
+from ..layers.layer import find_layers
+from .fixed_settings import Settings, Untraceable
 from .runs import RecordedRun, Run
 from .steps import PlanStep
 from .threads import team
-from .traced_settings import Settings, Untraceable
-
-if TYPE_CHECKING:
-    from ..network import Network
-    from ..parameters import Parameters
 
 __all__ = ["Passes", "Replays", "make_passes"]
 
@@ -90,10 +87,8 @@ class Replays:
 
     Parameters
     ----------
-    network, parameters : Network, Parameters
-        What the plan is for. Nothing is replayed once its layers are set otherwise.
     passes : Passes
-        What is to be recorded.
+        What is to be recorded. Nothing is replayed once its layers are set otherwise.
 
     Attributes
     ----------
@@ -101,10 +96,11 @@ class Replays:
         What was recorded.
     """
 
-    def __init__(self, network: Network, parameters: Parameters, passes: Passes) -> None:
-        self._network = network
-        self._parameters = parameters
+    def __init__(self, passes: Passes) -> None:
         self._passes = passes
+        steps = [step for run in passes.runs if run.replays for step in run.steps]
+        layers = [layer for step in steps for layer in step.layers]
+        self._layers = [layer for top in layers for _, layer in find_layers("", top)]
         self._settings: Settings | None = None
         self._seen: dict[Any, int] = {}
         self.known: dict[Any, Passes] = {}
@@ -115,7 +111,7 @@ class Replays:
             self.known.clear()
             self._seen.clear()
             try:
-                self._settings = Settings(self._network, self._parameters)
+                self._settings = Settings(self._layers)
             except Untraceable:
                 self._settings = None
                 return self._passes

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import XpnnError
 from ..layers.layer import Layer
-from .traced_settings import Untraceable
+from .fixed_settings import Untraceable
 from .tracing import Draw
 
 __all__ = ["Traced", "comparable", "count_operations", "guarded"]

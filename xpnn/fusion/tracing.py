@@ -20,7 +20,7 @@ from .._standard import Array, from_host
 from ..network import Network
 from ..parameters import Parameters
 from ..random import Stream, set_mask_maker
-from .traced_settings import LEFT, OF_NETWORK, Untraceable, is_built_in_part, owner_name
+from .fixed_settings import LEFT, OF_NETWORK, Untraceable, is_built_in_part, owner_name
 
 __all__ = ["Draw", "Masks", "Results", "StepNumber", "borrowed", "is_tracing"]
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from .._standard import Array
 from ..network import Network
+from .fixed_settings import Settings, Untraceable, is_own, owners_of
 from .pieces import Slots, numbers_of, regularized, state_of, updated
 from .settings import is_built_in_optimizer
 from .traced import Traced, comparable, count_operations, guarded
-from .traced_settings import Settings, Untraceable, is_own
 from .tracing import Masks, borrowed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class WholeStep:
         self._settings: Settings | None = None
         self._refusal: str | None = None
         try:
-            self._settings = Settings(network, parameters)
+            self._settings = Settings(owners_of(network, parameters))
         except Untraceable as why:
             self._refusal = str(why)
         if not is_built_in_optimizer(network.optimizer):
@@ -73,7 +73,7 @@ class WholeStep:
         if self._settings is not None:
             return self._refusal is not None or self._settings.hold()
         try:
-            Settings(network, self._parameters)
+            Settings(owners_of(network, self._parameters))
         except Untraceable:
             return True
         return False

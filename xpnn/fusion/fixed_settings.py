@@ -1,13 +1,14 @@
-"""What the Python of a traced step depends on.
+"""What a step depends on whose Python does not run again.
 
-JAX runs the Python of a step once. What it has read then, such as the slope of an activation, is
-part of what was compiled, so every step begins with a look whether it still is so.
+JAX runs the Python of a step once, and replayed runs are not run in Python either. What was read
+then, such as the slope of an activation, is part of what was made, so every step begins with a look
+whether it still is so.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "is_built_in_part",
     "is_own",
     "owner_name",
+    "owners_of",
 ]
 
 #: What a step leaves behind by design, besides the arrays of a layer.
@@ -116,7 +118,7 @@ class Settings:
 
     Parameters
     ----------
-    network, parameters : Network, Parameters
+    owners : iterable
         What they belong to.
 
     Raises
@@ -125,8 +127,8 @@ class Settings:
         If there is an attribute that could change unseen, or for every batch.
     """
 
-    def __init__(self, network: Network, parameters: Parameters) -> None:
-        self._owners = list(_owners(network, parameters))
+    def __init__(self, owners: Iterable[Any]) -> None:
+        self._owners = list(owners)
         self._all = self._list()
         # Nearly always nothing has changed: the same objects in the same places show it.
         self._same: list[tuple[dict[str, Any], str, Any]] = []
@@ -170,8 +172,8 @@ class Settings:
         return found
 
 
-def _owners(network: Network, parameters: Parameters) -> Iterator[Any]:
-    """Yield what has settings."""
+def owners_of(network: Network, parameters: Parameters) -> Iterator[Any]:
+    """Yield what has settings in a network."""
     yield from parameters.layers.values()
     for part in (network.loss, network.regularization, network.optimizer):
         if part is not None:
