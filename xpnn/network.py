@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -217,7 +218,8 @@ class Network(Contents, Objective):
                     return done  # type: ignore[no-any-return]
             buffers = parameters.buffers.copy()
             try:
-                return self._train(plan, parameters, buffers, input, target, sample_weight)
+                with contextlib.nullcontext() if plan is None else plan.at_work():
+                    return self._train(plan, parameters, buffers, input, target, sample_weight)
             except BaseException:
                 # A batch that turns out to be wrong or too large half-way leaves no trace.
                 parameters.restore_buffers(buffers)

@@ -119,6 +119,10 @@ class Plan:
             return None
         return self.whole.train(network, input, target, sample_weight)
 
+    def at_work(self) -> working:
+        """Return a context in which the pool works for the plan, if it does: for a whole step."""
+        return working(self.together)
+
     def run(
         self, network: Network, input: Array, target: Any, sample_weight: Any
     ) -> tuple[Array, Array]:
