@@ -308,6 +308,17 @@ def test_no_more_shapes_than_are_worth_their_memory():
     assert len(replayed(net)) == replay._MOST
 
 
+def test_shapes_that_come_no_more_make_room():
+    net = network()
+    for rows in (4, 5, 6):
+        for step in range(6):
+            net.train(*batch(step, rows))
+    assert [key[0] for key in net._plan._replays.known] == [(4, 20), (5, 20)]
+    for step in range(replay._GONE):
+        net.train(*batch(step, 8))
+    assert [key[0] for key in net._plan._replays.known] == [(8, 20)]
+
+
 def test_weights_of_samples_and_other_losses(monkeypatch):
     for loss, weighted in ((xpnn.MeanSquaredError, True), (xpnn.MeanSquaredError, False)):
         found = []

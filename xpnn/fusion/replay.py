@@ -25,6 +25,8 @@ __all__ = ["Passes", "Replays", "make_passes"]
 _FAMILIAR = 3
 #: For how many shapes passes are kept, with memory of their own: a batch, and the last one.
 _MOST = 2
+#: After so many steps of other shapes those that are known make room.
+_GONE = 8
 #: Shapes that are counted. More are forgotten: there is no end to those of sentences.
 _COUNTED = 64
 
@@ -103,6 +105,7 @@ class Replays:
         self._layers = [layer for top in layers for _, layer in find_layers("", top)]
         self._settings: Settings | None = None
         self._seen: dict[Any, int] = {}
+        self._missed = 0  # steps since a shape came that is known
         self.known: dict[Any, Passes] = {}
 
     def passes(self, input: Array) -> Passes:
@@ -119,13 +122,20 @@ class Replays:
         key = input.shape, here.size, here.parallel
         found = self.known.get(key)
         if found is not None:
+            self._missed = 0
             return found
+        self._missed += 1
+        if self._missed > _GONE:
+            self.known.clear()
         if len(self.known) >= _MOST or not input.flags.c_contiguous:
             return self._passes
         count = self._seen[key] = self._seen.get(key, 0) + 1
         if len(self._seen) > _COUNTED:
             self._seen.clear()
-        return self._passes if count < _FAMILIAR else _Recorder(self, key, self._passes.runs)
+        if count < _FAMILIAR:
+            return self._passes
+        self._missed = 0
+        return _Recorder(self, key, self._passes.runs)
 
     def renew(self) -> None:
         """Give the steps memory that no recording has."""
