@@ -82,7 +82,10 @@ class Sequential(Network):
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Yield every layer with its position as its key."""
         for index, layer in enumerate(self.layers):
-            yield from find_layers(str(index), layer)
+            if type(layer).sublayers is Layer.sublayers:  # most have none
+                yield str(index), layer
+            else:
+                yield from find_layers(str(index), layer)
 
     def input_layer(self) -> Layer | None:
         """Return the first layer."""

@@ -7,9 +7,11 @@ whether it still is so.
 
 from __future__ import annotations
 
+import operator
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -131,28 +133,30 @@ class Settings:
         self._owners = list(owners)
         self._all = self._list()
         # Nearly always nothing has changed: the same objects in the same places show it.
-        self._same: list[tuple[dict[str, Any], str, Any]] = []
-        self._counts = [(vars(owner), len(vars(owner))) for owner in self._owners]
+        self._looks: list[tuple[dict[str, Any], int, Callable[[Any], Any], tuple[Any, ...]]] = []
         self._empty: list[dict[str, Any]] = []
         self._quick = True
         for owner in self._owners:
-            for name in _OF_BATCH:
-                value = vars(owner).get(name) if isinstance(owner, Layer) else None
-                self._same.append((vars(owner), name, value))
-                self._empty += [value] if isinstance(value, dict) else []
-            for name, value in _attributes(owner):
-                self._same.append((vars(owner), name, value))
-                self._quick &= not isinstance(value, list | dict | set | np.ndarray)
+            here = vars(owner)
+            known = dict(_attributes(owner))
+            self._quick &= known.keys() <= here.keys()
+            self._quick &= not any(
+                isinstance(value, list | dict | set | np.ndarray) for value in known.values()
+            )
+            if isinstance(owner, Layer):
+                known |= {name: here[name] for name in _OF_BATCH if name in here}
+                self._empty += [here[name] for name in _OF_BATCH if type(here.get(name)) is dict]
+            # Of one name alone `itemgetter` makes no tuple.
+            names = [*known, *known] if len(known) == 1 else [*known]
+            if names:
+                values = tuple(known[name] for name in names)
+                self._looks.append((here, len(here), itemgetter(*names), values))
 
     def hold(self) -> bool:
         """Tell whether all settings are what they were."""
-        if (
-            self._quick
-            and not any(self._empty)
-            and all(len(found) == count for found, count in self._counts)
-        ):
-            for attributes, name, value in self._same:
-                if attributes.get(name) is not value:
+        if self._quick and not any(self._empty):
+            for here, count, look, values in self._looks:
+                if len(here) != count or not all(map(operator.is_, look(here), values)):
                     break
             else:
                 return True
