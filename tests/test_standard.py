@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +24,36 @@ def same(array, expected, backend):
     assert device(array) == backend.plain.device
     host = backend.to_host(array)
     np.testing.assert_array_equal(host, np.asarray(expected, dtype=host.dtype))
+
+
+# The library
+
+
+def test_library_of_numpy_is_numpy_itself():
+    assert _standard.array_namespace(np.ones(2), None, 1.0, np.float32(1)) is np
+    with pytest.raises(TypeError):
+        _standard.array_namespace(None, 1.0)
+
+
+def test_library_is_that_of_all_arrays(backend):
+    array = backend.asarray([1.0])
+    xp = _standard.array_namespace(array, None)
+    assert xp.asarray(array) is not None
+    assert _standard.library_name(array) == backend.plain.name
+    if backend.plain.name != "numpy":
+        with pytest.raises(TypeError):
+            _standard.array_namespace(array, np.ones(2))
+
+
+def test_training_on_numpy_loads_few_of_its_submodules():
+    """array-api-compat's copy of the namespace would load all of them, which takes 20 MB."""
+    program = (
+        "import sys, xpnn; n = xpnn.Sequential([xpnn.Linear(2, 2)], xpnn.MeanSquaredError(), 0.1, "
+        "fuse=False); n.train([[1, 2]], [[1, 2]]); "
+        "print(*({'numpy.f2py', 'numpy.ma', 'numpy.testing'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 # Creation

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -62,8 +63,10 @@ def array_namespace(*arrays: Any) -> Any:
     TypeError
         If there is no array, or they are of several libraries.
     """
-    plain = all(is_numpy_array(a) or a is None or type(a) in _SCALARS for a in arrays)
-    return array_api_compat.array_namespace(*arrays, use_compat=False if plain else None)
+    there = [array for array in arrays if array is not None and type(array) not in _SCALARS]
+    if there and all(map(is_numpy_array, there)):
+        return sys.modules["numpy"]
+    return array_api_compat.array_namespace(*arrays)
 
 
 def library_name(array: Array) -> str:
