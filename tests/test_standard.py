@@ -50,7 +50,7 @@ def test_training_on_numpy_loads_few_of_its_submodules():
     program = (
         "import sys, xpnn; n = xpnn.Sequential([xpnn.Linear(2, 2)], xpnn.MeanSquaredError(), 0.1, "
         "fuse=False); n.train([[1, 2]], [[1, 2]]); "
-        "print(*({'numpy.f2py', 'numpy.ma', 'numpy.testing'} & sys.modules.keys()))"
+        "print(*({'numpy.f2py', 'numpy.testing'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
