@@ -11,7 +11,7 @@ from .._standard import Array
 from ..errors import ShapeError
 from ..kernels.recording import Recording, recorded
 from .memory import empty
-from .steps import PlanStep
+from .steps import PlanStep, Step
 
 if TYPE_CHECKING:
     from ..kernels.numba.program import Program
@@ -90,8 +90,10 @@ class _Form(NamedTuple):
     def given(self, array: Any) -> Array:
         """Return an array of this shape in this form: itself if it has it."""
         array = np.asarray(array)
-        if self.fits(array):
-            return array
+        return array if self.fits(array) else self.copied(array)
+
+    def copied(self, array: Array) -> Array:
+        """Return a copy of an array of this shape in this form."""
         inside = array.transpose(_LAST) if self.last else array
         inside = np.array(inside, dtype=self.dtype, order="C")
         return inside.transpose(_FIRST) if self.last else inside
@@ -107,7 +109,8 @@ class RecordedRun:
 
     def forward(self, input: Array) -> Array:
         """Return the output in training mode."""
-        input = _Form.of(input).given(input)
+        # Memory of its own, so that what has its address is this array and no other one.
+        input = _Form.of(input).copied(input)
         with recorded(self._calls[0]):
             output = self._run.forward(input)
         self._arrays += [input, output]
@@ -117,7 +120,7 @@ class RecordedRun:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
         if self._run.learns:
             output = self._arrays[1]
-            dout = _Form(output.shape, dout.dtype, _Form.of(output).last).given(dout)
+            dout = _Form(output.shape, dout.dtype, _Form.of(output).last).copied(dout)
         with recorded(self._calls[1]):
             dinput = self._run.backward(dout)
         self._arrays += [dout, dinput]
@@ -223,8 +226,10 @@ class ReplayedRun:
         self._refreshed = [s for s in run.steps if type(s).refresh is not PlanStep.refresh]
         self._input: Any = None
         # What comes out is a buffer, the same in every step, or a new array.
-        keeps = getattr(run.steps[-1], "keeps_output", False)
-        keeps_gradient = dinput is None or getattr(run.steps[0], "keeps_gradient", False)
+        # Layers at the ends show the memory of the step beside them.
+        steps = [step for step in run.steps if isinstance(step, Step)]
+        keeps = bool(steps) and steps[-1].keeps_output
+        keeps_gradient = dinput is None or (bool(steps) and steps[0].keeps_gradient)
         self._output, self._dinput = output, dinput
         self._entry = _Spot(input, forward, backward)
         self._exit = None if keeps else _Spot(output, forward)

@@ -71,13 +71,13 @@ class Program:
         self._run = kind(addresses["run"])
 
     def places(self, array: np.ndarray[Any, Any]) -> list[int] | None:
-        """Return where an array's address is; None if one lies inside of its memory."""
+        """Return where an array's address is; None if others have a part of its memory."""
         start, found = address(array), []
         for place, other in self._arrays.items():
             offset = address(other) - start
             if other.size == 0 or not -other.nbytes < offset < array.nbytes:
                 continue
-            if offset:
+            if offset or other.nbytes != array.nbytes:
                 return None
             found.append(place)
         return found
