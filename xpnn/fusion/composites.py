@@ -10,10 +10,10 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import sums
-from ..kernels.recording import spoil
 from ..layers import Residual
 from ..layers.layer import Layer
 from .convolution import ConvolutionStep
+from .orders import flat, is_last, laid_out, shaped
 from .steps import PlanStep, Scratch, Step
 
 __all__ = ["ResidualStep"]
@@ -88,9 +88,9 @@ class ResidualStep(Step):
         if last is None:
             output = self._sum(first, second, output, self.gives_last, self._rectifies)
         else:
-            second = _flat(self._laid_out(second, True), True)
+            second = flat(laid_out(second, self._dtype, True), True)
             last.forward_onto(first, second, output.reshape(-1), self._rectifies)
-            output = _shaped(output, shape, True)
+            output = shaped(output, shape, True)
         self._output = output if self._rectifies and not self._after_takes else None
         self._input = input if self._before_rectifies else None
         return output
@@ -119,15 +119,15 @@ class ResidualStep(Step):
         output, self._output = self._output, None
         gradient = self._buffer("gradient", len(output), math.prod(output.shape[1:]))
         last = not output.flags.c_contiguous
-        dout = self._laid_out(dout, last)
+        dout = laid_out(dout, self._dtype, last)
         self._launch(
             sums.rectified_gradient,
             output.size,
-            _flat(dout, last),
-            _flat(output, last),
+            flat(dout, last),
+            flat(output, last),
             gradient.reshape(-1),
         )
-        return _shaped(gradient, output.shape, last)
+        return shaped(gradient, output.shape, last)
 
     def _sum(
         self,
@@ -142,32 +142,22 @@ class ResidualStep(Step):
 
         Where there are values that are not positive, the sum is 0.
         """
-        last = may_be_last and not first.flags.c_contiguous and _is_last(first)
-        first, second = self._laid_out(first, last), self._laid_out(second, last)
+        last = may_be_last and is_last(first)
+        first, second = laid_out(first, self._dtype, last), laid_out(second, self._dtype, last)
         if values is not None:
-            values = _flat(self._laid_out(values, last), last)
-            flat = _flat(first, last), _flat(second, last), values, output.reshape(-1)
-            self._launch(sums.add_rectified, output.size, *flat)
-            return _shaped(output, first.shape, last)
+            values = flat(laid_out(values, self._dtype, last), last)
+            given = flat(first, last), flat(second, last), values, output.reshape(-1)
+            self._launch(sums.add_rectified, output.size, *given)
+            return shaped(output, first.shape, last)
         self._launch(
             sums.add,
             output.size,
-            _flat(first, last),
-            _flat(second, last),
+            flat(first, last),
+            flat(second, last),
             output.reshape(-1),
             int(rectify),
         )
-        return _shaped(output, first.shape, last)
-
-    def _laid_out(self, array: Array, last: bool) -> Array:
-        """Return an array of the step's type in C order, or images with channels last."""
-        array = np.asarray(array)
-        inside = array.transpose(0, 2, 3, 1) if last else array
-        if array.dtype == self._dtype and inside.flags.c_contiguous and inside.flags.aligned:
-            return array
-        spoil()
-        inside = np.array(inside, dtype=self._dtype, order="C")
-        return inside.transpose(0, 3, 1, 2) if last else inside
+        return shaped(output, first.shape, last)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
@@ -204,19 +194,3 @@ class ResidualStep(Step):
 def _normalizes(steps: Sequence[PlanStep]) -> bool:
     """Tell whether the last of the steps can add its output to something."""
     return bool(steps) and isinstance(steps[-1], ConvolutionStep) and steps[-1].only_normalizes
-
-
-def _is_last(array: Array) -> bool:
-    return array.ndim == 4 and bool(array.transpose(0, 2, 3, 1).flags.c_contiguous)
-
-
-def _flat(array: Array, last: bool) -> Array:
-    return (array.transpose(0, 2, 3, 1) if last else array).reshape(-1)
-
-
-def _shaped(memory: Array, shape: tuple[int, ...], last: bool) -> Array:
-    """Return memory as an array of a shape, or as images with channels last in it."""
-    if not last:
-        return memory.reshape(shape)
-    n, channels, height, width = shape
-    return memory.reshape(n, height, width, channels).transpose(0, 3, 1, 2)
