@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .._standard import Array, array_namespace
@@ -13,6 +14,7 @@ __all__ = ["Recompute"]
 
 #: What the layers may be told from outside before a forward pass.
 _CIRCUMSTANCES = ("mode", "stream", "step", "mask", "lengths", "initial")
+_Circumstances = list[tuple[Layer, dict[str, Any]]]
 
 
 class Recompute(Layer):
@@ -46,8 +48,7 @@ class Recompute(Layer):
     Results are those of the layers, bit for bit: masks are drawn from the same place of the random
     stream, the second pass sees the same masks of sequences and the same initial states, and
     buffers, such as the running averages of `BatchNorm`, change in the first pass only. A layer of
-    your own has to compute the same when it is run again. Fusion leaves the layers inside as they
-    are.
+    your own has to compute the same when it is run again.
 
     Cost: that of the layers, whose forward pass counts twice. The cache keeps the input.
 
@@ -89,7 +90,7 @@ class Recompute(Layer):
 
     def forward(self, input: Array) -> Array:
         """Return the output of the last layer, and let all of them forget."""
-        circumstances = [(layer, _take(layer)) for layer in self._every()]
+        circumstances = self._circumstances()
         output = self._layers.forward(input)
         for layer, _ in circumstances:
             layer.cache.clear()
@@ -98,7 +99,19 @@ class Recompute(Layer):
 
     def backward(self, dout: Array) -> Array:
         """Run the layers again, and return the gradient by the input of the first one."""
-        input, circumstances = self.saved("input"), self.saved("circumstances")
+        input = self.saved("input")
+        with self._once_more(self.saved("circumstances")):
+            self._layers.forward(input)
+            return self._layers.backward(dout)
+
+    def _circumstances(self) -> _Circumstances:
+        """Return what the layers, and all that they are made of, were told from outside."""
+        every = (inner for layer in self._layers.layers for inner in every_layer(layer))
+        return [(layer, _take(layer)) for layer in every]
+
+    @contextmanager
+    def _once_more(self, circumstances: _Circumstances) -> Iterator[None]:
+        """Let the layers be as they were told then, and put all but the gradients back."""
         now = [(layer, _take(layer)) for layer, _ in circumstances]
         buffers = [
             (layer, name, array_namespace(value).asarray(value, copy=True))
@@ -107,23 +120,18 @@ class Recompute(Layer):
         ]
         try:
             _give(circumstances)
-            self._layers.forward(input)
-            return self._layers.backward(dout)
+            yield
         finally:
             _give(now)
             for layer, name, value in buffers:
                 layer.buffers[name] = value
-
-    def _every(self) -> list[Layer]:
-        """Return the layers and all that they are made of."""
-        return [inner for layer in self._layers.layers for inner in every_layer(layer)]
 
 
 def _take(layer: Layer) -> dict[str, Any]:
     return {name: value for name, value in vars(layer).items() if name in _CIRCUMSTANCES}
 
 
-def _give(circumstances: list[tuple[Layer, dict[str, Any]]]) -> None:
+def _give(circumstances: _Circumstances) -> None:
     for layer, values in circumstances:
         for name, value in values.items():
             setattr(layer, name, value)
