@@ -251,7 +251,12 @@ class Kept(xpnn.Recompute):
 def test_recomputed_results_are_the_same_bit_by_bit(backend):
     nets = [
         xpnn.Sequential(
-            blocks(wrap), xpnn.SoftmaxCrossEntropy(), 0.1, backend=backend.plain, seed=0
+            blocks(wrap),
+            xpnn.SoftmaxCrossEntropy(),
+            0.1,
+            backend=backend.plain,
+            seed=0,
+            fuse=backend.plain.name != "numpy",  # `Kept` has no kernels
         )
         for wrap in (xpnn.Recompute, Kept)
     ]

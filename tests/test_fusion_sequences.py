@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import xpnn
+from fusion_cases import Own
 from tolerances import assert_close
 from xpnn import layers as L
 from xpnn.errors import DataError, DivergenceError, ShapeError
@@ -234,9 +235,11 @@ def test_wrong_sequences_are_refused():
 @each_kind
 def test_the_plan_says_why_it_is_not_fused(kind):
     net = xpnn.Sequential(
-        [L.Recompute(KINDS[kind](2, 3)), KINDS[kind](3, 2)], xpnn.MeanSquaredError(), lr=0.1
+        [L.Recompute([KINDS[kind](2, 3), Own()]), KINDS[kind](3, 2)],
+        xpnn.MeanSquaredError(),
+        lr=0.1,
     )
-    assert "the layer itself: there is no kernel for it" in str(xpnn.fusion.plan(net))
+    assert "the layer itself: not a class of xpnn's" in str(xpnn.fusion.plan(net))
     text = str(xpnn.fusion.plan(net, kernels=False))
     assert f"{kind}(3, 2)" in text
     assert text.count("kernels are not wanted") >= 2

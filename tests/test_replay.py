@@ -58,6 +58,17 @@ def resnet() -> list[L.Layer]:
     return [*first, *blocks, L.GlobalAvgPool2d(), L.Dropout(0.3), L.Linear(9, 4)]
 
 
+def side_by_side() -> list[L.Layer]:
+    def run(before: int, after: int, size: int) -> list[L.Layer]:
+        conv = L.Conv2d(before, after, size, padding=size // 2, bias=False)
+        return [conv, L.BatchNorm2d(after), L.ReLU()]
+
+    ways = [run(6, 4, 1), [*run(6, 3, 1), *run(3, 7, 3)], []]
+    vectors = [[L.Linear(12, 4), L.Dropout(0.3)], [L.Linear(12, 4), L.Tanh()]]
+    images = [*run(2, 6, 3), L.Parallel(ways), *run(17, 5, 3)]
+    return [*images, L.Flatten(), L.Linear(450, 12), L.Parallel(vectors, merge="sum")]
+
+
 def between() -> list[L.Layer]:
     """Kernels before and behind what has none."""
     return [L.Linear(20, 8), L.Tanh(), Own(), L.Linear(8, 8), L.Softplus(), L.Linear(8, 4)]
@@ -81,6 +92,7 @@ NETS: dict[str, tuple[Callable[[], list[L.Layer]], tuple[int, ...], list[bool]]]
     "mlp": (mlp, (20,), [True]),
     "cnn": (cnn, (2, 13, 12), [True]),
     "resnet": (resnet, (2, 9, 10), [True, False, True]),
+    "side by side": (side_by_side, (2, 9, 10), [True]),
     "idle steps first": (lambda: [L.Dropout(0.3), L.Tanh(), *mlp()], (20,), [True, True]),
     "flattened": (flattened, (1, 4, 4), [False, True]),
     "recurrent": (recurrent, (5, 3), [True, False, True]),

@@ -65,6 +65,12 @@ class BidirectionalStep(Step):
         for way in self._ways:
             way.forget()
 
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        for way in self._ways:
+            way.renew()
+
     def evaluate(self, input: Array) -> Array:
         """Return the states of both directions in test mode, in new memory."""
         shape = self._checked(input.shape)

@@ -27,6 +27,8 @@ from ..layers import (
     Masked,
     MaxPool2d,
     MultiHeadAttention,
+    Parallel,
+    Recompute,
     ReLU,
     Residual,
     Sigmoid,
@@ -41,6 +43,7 @@ from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
 
 if TYPE_CHECKING:
     from ..kernels.cuda import Counters
+    from .composite_rules import Composites
 
 __all__ = ["make_steps", "why_no_kernels"]
 
@@ -73,8 +76,15 @@ _IMAGE_PLACES: tuple[set[type[Layer]], ...] = (
 _SEQUENCES: set[type[Layer]] = {RNN, LSTM, GRU, Embedding}
 _ATTENTION: set[type[Layer]] = {MultiHeadAttention}
 
-#: Layers that are made of layers in a row.
-_SERIES: set[type[Layer]] = {Masked, TransformerBlock}
+#: Layers that are made of layers.
+_COMPOSITES: set[type[Layer]] = {
+    Bidirectional,
+    Masked,
+    Parallel,
+    Recompute,
+    Residual,
+    TransformerBlock,
+}
 
 
 def why_no_kernels() -> str | None:
@@ -113,7 +123,7 @@ def make_steps(
     """
     numba = lack is None and counters is None
     scratch = scratch or Scratch(dtype)
-    inner, series = None, None
+    composites, composite = None, None
     steps: list[PlanStep] = []
     start = 0
     while start < len(layers):
@@ -123,6 +133,9 @@ def make_steps(
         length = _chain_length(layers[start:], places, numba) if lack is None else 0
         run = tuple(layers[start : start + max(length, 1)])
         first = run[0]
+        if numba and type(first) in _COMPOSITES:
+            composites = composites or _composites(dtype, scratch)
+            composite = composites.make(layers[start:])
         if length and counters is not None:
             steps.append(cuda_rules.chain(run, _activation(run), of_images, dtype, counters))
         elif length and type(first) is Conv2d:
@@ -137,19 +150,10 @@ def make_steps(
             steps.append(LinearStep(first, dtype, scratch, "into buffers, by BLAS", numba))
         elif counters is not None and type(first) is Residual and is_built_in(first):
             steps.append(cuda_rules.residual(first, make_steps, dtype, counters, channels_last))
-        elif numba and type(first) is Residual and is_built_in(first):
-            # Blocks follow one another, so they may share what their own steps compute in.
-            inner = inner or (Scratch(dtype), Scratch(dtype))
-            run = (first, *_relu(layers[start + 1 : start + 2]))
-            steps.append(_residual(run, dtype, scratch, inner))
-        elif numba and type(first) is Bidirectional and is_built_in(first):
-            inner = inner or (Scratch(dtype), Scratch(dtype))
-            steps.append(_directions(first, dtype, scratch, inner))
-        elif numba and type(first) in _SERIES and is_built_in(first) and any(first.sublayers()):
-            # Each reads the gradient that the next one has left in its buffers.
-            series = series or [Scratch(dtype), Scratch(dtype)]
-            steps.append(_series(first, dtype, scratch, series[0]))
-            series.reverse()
+        elif composite is not None:
+            run = composite.layers
+            steps.append(composite)
+            composite = None
         else:
             remark, last = _why_not(first, lack), takes_last(first)
             steps.append(LayerStep(first, remark, not multiplies(first), last))
@@ -188,39 +192,10 @@ def _images(run: tuple[Any, ...], dtype: str, scratch: Scratch) -> Step:
     return ConvolutionStep(run, _activation(run), dtype, scratch, remark)
 
 
-def _relu(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the first of the layers, if it is a ReLU that the sum of a block can do."""
-    return [layer for layer in layers[:1] if type(layer) is ReLU and is_built_in(layer)]
+def _composites(dtype: str, scratch: Scratch) -> Composites:
+    from .composite_rules import Composites  # loads Numba
 
-
-def _residual(
-    run: tuple[Any, ...], dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
-) -> Step:
-    from .composites import ResidualStep  # loads Numba
-
-    layer: Residual = run[0]
-    inside = make_steps([step for _, step in layer._layers.named()], dtype, None, inner[0])
-    beside = make_steps([step for _, step in layer._shortcut.named()], dtype, None, inner[1])
-    return ResidualStep(run, (inside, beside), dtype, scratch)
-
-
-def _directions(
-    layer: Bidirectional, dtype: str, scratch: Scratch, inner: tuple[Scratch, Scratch]
-) -> Step:
-    from .directions import BidirectionalStep  # loads Numba
-
-    one, other = (
-        _sequences(way, dtype, each)
-        for (_, way), each in zip(layer.sublayers(), inner, strict=True)
-    )
-    return BidirectionalStep(layer, (one, other), dtype, scratch)
-
-
-def _series(layer: Layer, dtype: str, scratch: Scratch, inner: Scratch) -> Step:
-    from .series import SeriesStep
-
-    steps = make_steps([step for _, step in layer.sublayers()], dtype, None, inner)
-    return SeriesStep(layer, steps, dtype, scratch)
+    return Composites(make_steps, dtype, scratch)
 
 
 def _activation(run: tuple[Layer, ...]) -> str:

@@ -66,6 +66,12 @@ class SeriesStep(Step):
         for step in self._steps:
             step.forget()
 
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        for step in self._steps:
+            step.renew()
+
     def evaluate(self, input: Array) -> Array:
         """Return the output of the last step in test mode."""
         self._checked(input.shape)
