@@ -69,6 +69,10 @@ def side_by_side() -> list[L.Layer]:
     return [*images, L.Flatten(), L.Linear(450, 12), L.Parallel(vectors, merge="sum")]
 
 
+def wide() -> list[L.Layer]:
+    return [L.Linear(20, 200), L.ReLU(), L.Linear(200, 200), L.Tanh(), L.Linear(200, 4)]
+
+
 def between() -> list[L.Layer]:
     """Kernels before and behind what has none."""
     return [L.Linear(20, 8), L.Tanh(), Own(), L.Linear(8, 8), L.Softplus(), L.Linear(8, 4)]
@@ -286,6 +290,53 @@ def test_networks_in_threads():
         assert (net.parameters.values.array == nets[2].parameters.values.array).all()
 
 
+def test_recorded_in_one_thread_and_trained_in_others():
+    """Products have memory for each thread; one thread of OpenBLAS, so that no lock is shared."""
+    before = fusion.num_threads()
+    fusion.set_num_threads(1)
+    try:
+        nets = [network(wide) for _ in range(3)]
+        for net in nets:
+            for step in range(5):
+                net.train(*batch(step, 64))
+
+        def work(net: xpnn.Sequential) -> None:
+            for step in range(60):
+                net.train(*batch(step, 64))
+
+        workers = [threading.Thread(target=work, args=(net,)) for net in nets[:2]]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        work(nets[2])
+    finally:
+        fusion.set_num_threads(before)
+    for net in nets[:2]:
+        assert (net.parameters.values.array == nets[2].parameters.values.array).all()
+
+
+def test_a_run_that_ends_in_an_activation_is_replayed(monkeypatch):
+    found = []
+    for python in (True, False):
+        if python:
+            in_python(monkeypatch)
+        else:
+            monkeypatch.undo()
+        net = xpnn.Sequential(
+            [L.Linear(20, 6), L.ReLU(), Counting(), L.Linear(6, 4), L.ReLU()],
+            xpnn.MeanSquaredError(),
+            lr=0.1,
+            seed=2,
+        )
+        for step in range(8):
+            x, _ = batch(step)
+            net.train(x, x[:, :4])
+        found.append(net.parameters.values.copy())
+        assert replayed(net) == ([] if python else [[True, False, True]])
+    assert (found[0] == found[1]).all()
+
+
 def test_copies_go_on_alike():
     net = network()
     for step in range(5):
@@ -491,3 +542,12 @@ def test_settings_of_a_plain_network_are_looked_at_quickly():
     assert settings.hold()
     net.layers[3].p = 0.25
     assert not settings.hold()
+    for make in (resnet, side_by_side):
+        net = network(make)
+        settings = Settings(owners_of(net, net.parameters))
+        settings._all = []
+        assert settings.hold()
+        composite = next(each for each in net.layers if any(each.sublayers()))
+        layers = composite.layers if make is resnet else composite.branches[0]
+        layers.append(L.ReLU())
+        assert not settings.hold()

@@ -135,14 +135,15 @@ class Settings:
         # Nearly always nothing has changed: the same objects in the same places show it.
         self._looks: list[tuple[dict[str, Any], int, Callable[[Any], Any], tuple[Any, ...]]] = []
         self._empty: list[dict[str, Any]] = []
+        self._lists: list[tuple[list[Any], list[Any]]] = []  # such as layers, and what was in them
         self._quick = True
         for owner in self._owners:
             here = vars(owner)
             known = dict(_attributes(owner))
             self._quick &= known.keys() <= here.keys()
-            self._quick &= not any(
-                isinstance(value, list | dict | set | np.ndarray) for value in known.values()
-            )
+            for value in known.values():
+                self._quick &= not isinstance(value, dict | set | np.ndarray)
+                self._lists += _lists_in(value)
             if isinstance(owner, Layer):
                 known |= {name: here[name] for name in _OF_BATCH if name in here}
                 self._empty += [here[name] for name in _OF_BATCH if type(here.get(name)) is dict]
@@ -159,7 +160,11 @@ class Settings:
                 if len(here) != count or not all(map(operator.is_, look(here), values)):
                     break
             else:
-                return True
+                if all(
+                    len(now) == len(then) and all(map(operator.is_, now, then))
+                    for now, then in self._lists
+                ):
+                    return True
         try:
             return self._list() == self._all
         except Untraceable:
@@ -174,6 +179,14 @@ class Settings:
                 where = f"{owner_name(owner)}: its attribute {name!r}"
                 _freeze(value, where, not is_built_in_part(owner), found)
         return found
+
+
+def _lists_in(value: Any) -> list[tuple[list[Any], list[Any]]]:
+    """Return each list in a value, and what is in it now."""
+    if not isinstance(value, list | tuple):
+        return []
+    here = [(value, list(value))] if isinstance(value, list) else []
+    return here + [found for item in value for found in _lists_in(item)]
 
 
 def owners_of(network: Network, parameters: Parameters) -> Iterator[Any]:

@@ -4,11 +4,14 @@ What the steps of a plan do follows from the shape of the batch, the threads, an
 set. So when the same comes again and again, the calls of kernels of a forward and a backward pass
 are recorded, with their arrays. From then on they are made by one call for each run of steps that
 are nothing but kernels: only what comes in and what leaves the plan are other arrays every time.
+
+What a layer of somebody's own sets in other layers while a step runs counts from the next step on.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,8 +83,8 @@ class _Recorder(Passes):
         """Write the gradients of the parameters."""
         super().backward(dout)
         self._replays.renew()
-        made = [run.made() if isinstance(run, RecordedRun) else run for run in self.runs]
-        self._replays.known[self._key] = Passes(made)
+        runs = [run.finished() if isinstance(run, RecordedRun) else run for run in self.runs]
+        self._replays.known[self._key] = Passes(runs)
 
 
 class Replays:
@@ -118,8 +121,9 @@ class Replays:
             except Untraceable:
                 self._settings = None
                 return self._passes
+        # Products have memory for each thread of Python's, so a recording is of one thread.
         here = team()
-        key = input.shape, here.size, here.parallel
+        key = input.shape, here.size, here.parallel, threading.get_ident()
         found = self.known.get(key)
         if found is not None:
             self._missed = 0

@@ -66,13 +66,13 @@ class _Form(NamedTuple):
     ----------
     shape : tuple of int
     dtype : numpy.dtype
-    last : bool
+    channels_last : bool
         Whether they are images (N, C, H, W) with channels last in memory, rather than in C order.
     """
 
     shape: tuple[int, ...]
     dtype: Any
-    last: bool
+    channels_last: bool
 
     @classmethod
     def of(cls, array: Array) -> _Form:
@@ -83,7 +83,7 @@ class _Form(NamedTuple):
 
     def fits(self, array: Array) -> bool:
         """Tell whether an array has this form."""
-        inside = array.transpose(_LAST) if self.last else array
+        inside = array.transpose(_LAST) if self.channels_last else array
         flags = inside.flags
         return array.dtype == self.dtype and bool(flags.c_contiguous and flags.aligned)
 
@@ -94,9 +94,9 @@ class _Form(NamedTuple):
 
     def copied(self, array: Array) -> Array:
         """Return a copy of an array of this shape in this form."""
-        inside = array.transpose(_LAST) if self.last else array
+        inside = array.transpose(_LAST) if self.channels_last else array
         inside = np.array(inside, dtype=self.dtype, order="C")
-        return inside.transpose(_FIRST) if self.last else inside
+        return inside.transpose(_FIRST) if self.channels_last else inside
 
 
 class RecordedRun:
@@ -120,7 +120,7 @@ class RecordedRun:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
         if self._run.learns:
             output = self._arrays[1]
-            dout = _Form(output.shape, dout.dtype, _Form.of(output).last).copied(dout)
+            dout = _Form(output.shape, dout.dtype, _Form.of(output).channels_last).copied(dout)
         with recorded(self._calls[1]):
             dinput = self._run.backward(dout)
         self._arrays += [dout, dinput]
@@ -131,7 +131,7 @@ class RecordedRun:
         self._run.forget()
         self._arrays.clear()
 
-    def made(self) -> Run | ReplayedRun:
+    def finished(self) -> Run | ReplayedRun:
         """Return what does the same from now on: the run in Python if nothing else can."""
         arrays, self._arrays = self._arrays, []
         if not all(recording.whole for recording in self._calls):
@@ -146,18 +146,22 @@ class RecordedRun:
 
 
 class _Fixed(Exception):
-    """An array has to be the same in every step."""
+    """An array has to be the same in every step, so the run stays in Python."""
 
 
 class _Spot:
     """Where programs take an array that is another one in every step.
 
+    Its memory is nobody else's in the programs: all that has its address is this array.
+
     Parameters
     ----------
     array : array
         The one that was recorded.
-    first, second : Program
-        That have to use it, and that may.
+    needed : Program
+        Has to use it.
+    other : Program, optional
+        May use it, too.
 
     Raises
     ------
@@ -165,15 +169,17 @@ class _Spot:
         If it cannot be another one.
     """
 
-    def __init__(self, array: Array, first: Program, second: Program | None = None) -> None:
+    def __init__(self, array: Array, needed: Program, other: Program | None = None) -> None:
         self.form = _Form.of(array)
         self._where: list[tuple[Program, list[int]]] = []
-        for program in (first, second):
-            places = [] if program is None else program.places(array)
-            if places is None or not self.form.fits(array) or not (places or program is not first):
+        for program in (needed, other):
+            if program is None:
+                continue
+            places = program.places(array)
+            unused = program is needed and not places
+            if places is None or unused or not self.form.fits(array):
                 raise _Fixed
-            if program is not None:
-                self._where.append((program, places))
+            self._where.append((program, places))
 
     def leave(self) -> None:
         """Hold the recorded array no longer."""
@@ -224,22 +230,21 @@ class ReplayedRun:
         self._run = run
         self._programs = forward, backward
         self._refreshed = [s for s in run.steps if type(s).refresh is not PlanStep.refresh]
-        self._input: Any = None
+        self._held: Any = None  # what the backward program needs of input and output
         # What comes out is a buffer, the same in every step, or a new array.
         # Layers at the ends show the memory of the step beside them.
         steps = [step for step in run.steps if isinstance(step, Step)]
         keeps = bool(steps) and steps[-1].keeps_output
         keeps_gradient = dinput is None or (bool(steps) and steps[0].keeps_gradient)
-        self._output, self._dinput = output, dinput
         self._entry = _Spot(input, forward, backward)
-        self._exit = None if keeps else _Spot(output, forward)
+        self._exit = None if keeps else _Spot(output, forward, backward)
         self._gradient = _Spot(dout, backward) if run.learns else None
         self._result = None
         if run.learns and not keeps_gradient:
             self._result = _Spot(dinput, backward)
         new = [spot for spot in (self._exit, self._result) if spot is not None]
-        if any(spot.form.last for spot in new) or (not keeps and backward.places(output) != []):
-            raise _Fixed  # a buffer it is not, and yet the backward pass looks at it
+        if any(spot.form.channels_last for spot in new):
+            raise _Fixed
         try:
             for spot in (self._entry, self._gradient, *new):
                 if spot is not None:
@@ -256,16 +261,17 @@ class ReplayedRun:
             return self._run.forward(input)  # a layer of somebody's own may come to this
         for step in self._refreshed:
             step.refresh()
-        self._input = input = form.given(input)
+        input = form.given(input)
         self._entry.put(input)
         output = self._output if self._exit is None else self._exit.fresh()
+        self._held = input, output
         self._programs[0].run()
         return output
 
     def backward(self, dout: Any) -> Any:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
-        input, self._input = self._input, None
-        if input is None or self._gradient is None:
+        held, self._held = self._held, None
+        if held is None or self._gradient is None:
             return self._run.backward(dout)
         form, dout = self._gradient.form, np.asarray(dout)
         if dout.shape != form.shape:
@@ -278,6 +284,6 @@ class ReplayedRun:
         return dinput
 
     def forget(self) -> None:
-        """Drop the input, as there will be no backward pass."""
-        self._input = None
+        """Drop what `forward` left, as there will be no backward pass."""
+        self._held = None
         self._run.forget()
