@@ -11,13 +11,17 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """Return the name of the processor, with its generation: some have one name for several."""
     path = Path("/proc/cpuinfo")
+    found: dict[str, str] = {}
     if path.exists():
         for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
+    if "model name" not in found:
+        return platform.processor() or platform.machine()
+    generation = [f"{name} {found[name]}" for name in ("cpu family", "model") if name in found]
+    return f"{found['model name']} ({', '.join(generation)})" if generation else found["model name"]
 
 
 def graphics() -> str | None:
