@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from array_api_compat import device
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tolerances import ATOL, assert_close
@@ -188,8 +188,11 @@ def test_softplus_has_full_relative_precision(x):
 
 
 @given(st.floats(allow_nan=False))
+@example(0.03)
+@example(0.037857016014577693)  # of 600,000 numbers the one with the largest error, 3.2 units
 def test_erf_is_exact_to_a_few_units_of_one(x):
-    assert float(_standard.erf(np.asarray([x]))[0]) == pytest.approx(math.erf(x), abs=5e-16)
+    limit = 4.0 * np.finfo(np.float64).eps
+    assert float(_standard.erf(np.asarray([x]))[0]) == pytest.approx(math.erf(x), abs=limit)
 
 
 @given(st.floats(allow_nan=False, width=32))
