@@ -119,52 +119,55 @@ def replayed(net: xpnn.Sequential) -> list[list[bool]]:
     return [[isinstance(run, runs.ReplayedRun) for run in known.runs] for known in passes]
 
 
-def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "_FAMILIAR", 1 << 30)
+def both_ways(work: Callable[[], Any]) -> tuple[Any, Any]:
+    """Return what work brings whose steps stay in Python, and what the same replayed brings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "_FAMILIAR", 1 << 30)
+        plain = work()
+    return plain, work()
+
+
+def vectors(net: xpnn.Sequential) -> list[Any]:
+    """Copies of all that a step changes or writes in a network's parameters."""
+    return [getattr(net.parameters, name).copy() for name in ("values", "grads", "buffers")]
+
+
+def assert_equal(some: list[Any], others: list[Any]) -> None:
+    assert len(some) == len(others)
+    assert all((a == b).all() for a, b in zip(some, others, strict=True))
 
 
 @each_dtype
 @pytest.mark.parametrize("name", NETS)
-def test_same_bits_as_step_by_step(name, dtype, monkeypatch):
+def test_same_bits_as_step_by_step(name, dtype):
     """Two shapes in turn, new arrays in each step, and what has left stays as it was."""
     make, shape, programs = NETS[name]
-    found = []
-    for python in (True, False):
-        if python:
-            in_python(monkeypatch)
-        else:
-            monkeypatch.undo()
+
+    def work() -> tuple[xpnn.Sequential, list[Any]]:
         net = network(make, dtype=dtype)
-        results = []
+        outputs, copies, losses = [], [], []
         for step in range(14):
             x, y = batch(step, 9 if step % 3 == 2 else 24, shape)
             output, loss = net.train(x, y)
-            results.append((output, output.copy(), float(loss)))
-        assert all((output == kept).all() for output, kept, _ in results)
-        found.append((net, results))
-    (plain, expected), (net, results) = found
+            outputs.append(output)
+            copies.append(output.copy())
+            losses.append(loss)
+        assert_equal(outputs, copies)
+        return net, [*outputs, *losses, *vectors(net)]
+
+    (plain, expected), (net, results) = both_ways(work)
     assert replayed(plain) == []
     assert replayed(net) == [programs, programs]
-    for actual, other in zip(results, expected, strict=True):
-        assert (actual[0] == other[0]).all()
-        assert actual[2] == other[2]
-    for vector in ("values", "grads", "buffers"):
-        actual, other = (getattr(n.parameters, vector).array for n in (net, plain))
-        assert (actual == other).all()
+    assert_equal(results, expected)
 
 
-def test_layers_without_kernels_run_between(monkeypatch):
-    found = []
-    for python in (True, False):
-        if python:
-            in_python(monkeypatch)
-        else:
-            monkeypatch.undo()
+def test_layers_without_kernels_run_between():
+    def work() -> list[Any]:
         net = network(between)
-        losses = [float(net.train(*batch(step))[1]) for step in range(8)]
-        found.append((losses, net.parameters.values.copy()))
-    assert found[0][0] == found[1][0]
-    assert (found[0][1] == found[1][1]).all()
+        losses = [net.train(*batch(step))[1] for step in range(8)]
+        return [*losses, *vectors(net)]
+
+    assert_equal(*both_ways(work))
 
 
 @pytest.mark.parametrize("kind", ["reversed", "read-only", "other order", "list", "float64"])
@@ -210,22 +213,18 @@ CHANGES: dict[str, Callable[[xpnn.Sequential], Any]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_changes_are_noticed(name, monkeypatch):
-    found = []
-    for python in (True, False):
-        if python:
-            in_python(monkeypatch)
-        else:
-            monkeypatch.undo()
+def test_changes_are_noticed(name):
+    def work() -> tuple[bool, list[Any]]:
         net = network()
-        before = [float(net.train(*batch(step))[1]) for step in range(5)]
-        assert bool(replayed(net)) == (not python)
+        losses = [net.train(*batch(step))[1] for step in range(5)]
+        programs = bool(replayed(net))
         CHANGES[name](net)
-        after = [float(net.train(*batch(step))[1]) for step in range(5, 10)]
-        found.append((before + after, net.parameters.values.copy(), net.parameters.buffers.copy()))
-    assert found[0][0] == found[1][0]
-    assert (found[0][1] == found[1][1]).all()
-    assert (found[0][2] == found[1][2]).all()
+        losses += [net.train(*batch(step))[1] for step in range(5, 10)]
+        return programs, [*losses, *vectors(net)]
+
+    (in_python, expected), (programs, results) = both_ways(work)
+    assert (in_python, programs) == (False, True)
+    assert_equal(results, expected)
 
 
 def test_change_matters():
@@ -316,13 +315,8 @@ def test_recorded_in_one_thread_and_trained_in_others():
         assert (net.parameters.values.array == nets[2].parameters.values.array).all()
 
 
-def test_a_run_that_ends_in_an_activation_is_replayed(monkeypatch):
-    found = []
-    for python in (True, False):
-        if python:
-            in_python(monkeypatch)
-        else:
-            monkeypatch.undo()
+def test_a_run_that_ends_in_an_activation_is_replayed():
+    def work() -> xpnn.Sequential:
         net = xpnn.Sequential(
             [L.Linear(20, 6), L.ReLU(), Counting(), L.Linear(6, 4), L.ReLU()],
             xpnn.MeanSquaredError(),
@@ -332,9 +326,12 @@ def test_a_run_that_ends_in_an_activation_is_replayed(monkeypatch):
         for step in range(8):
             x, _ = batch(step)
             net.train(x, x[:, :4])
-        found.append(net.parameters.values.copy())
-        assert replayed(net) == ([] if python else [[True, False, True]])
-    assert (found[0] == found[1]).all()
+        return net
+
+    plain, net = both_ways(work)
+    assert replayed(plain) == []
+    assert replayed(net) == [[True, False, True]]
+    assert_equal(vectors(net), vectors(plain))
 
 
 def test_copies_go_on_alike():
@@ -396,22 +393,19 @@ def test_shapes_that_come_no_more_make_room():
     assert [key[0] for key in net._plan._replays.known] == [(8, 20)]
 
 
-def test_weights_of_samples_and_other_losses(monkeypatch):
-    for loss, weighted in ((xpnn.MeanSquaredError, True), (xpnn.MeanSquaredError, False)):
-        found = []
-        for python in (True, False):
-            if python:
-                in_python(monkeypatch)
-            else:
-                monkeypatch.undo()
-            net = xpnn.Sequential(mlp(), loss(), lr=0.01, seed=1)
-            for step in range(6):
-                x, _ = batch(step)
-                weight = x[:, 0] ** 2 if weighted else None
-                net.train(x, x[:, :4], weight)
-            found.append(net.parameters.values.copy())
-            assert bool(replayed(net)) == (not python)
-        assert (found[0] == found[1]).all()
+@pytest.mark.parametrize("weighted", [True, False])
+def test_another_loss_and_weights_of_samples(weighted):
+    def work() -> xpnn.Sequential:
+        net = xpnn.Sequential(mlp(), xpnn.MeanSquaredError(), lr=0.01, seed=1)
+        for step in range(6):
+            x, _ = batch(step)
+            net.train(x, x[:, :4], x[:, 0] ** 2 if weighted else None)
+        return net
+
+    plain, net = both_ways(work)
+    assert not replayed(plain)
+    assert replayed(net)
+    assert_equal(vectors(net), vectors(plain))
 
 
 class Sometimes(L.Layer):
@@ -434,21 +428,17 @@ class Sometimes(L.Layer):
         return dinput
 
 
-def test_a_layer_that_changes_shape_and_type(monkeypatch):
-    found = []
-    for python in (True, False):
-        if python:
-            in_python(monkeypatch)
-        else:
-            monkeypatch.undo()
+def test_a_layer_that_changes_shape_and_type():
+    def work() -> list[Any]:
         net = network(
             lambda: [L.Linear(20, 6), L.Tanh(), Sometimes(), L.Linear(6, 4), L.Dropout(0)]
         )
         for step in range(1, 13):
             x, y = batch(step)
             net.train(x, y[:5] if step % 3 == 0 else y)
-        found.append(net.parameters.values.copy())
-    assert (found[0] == found[1]).all()
+        return vectors(net)
+
+    assert_equal(*both_ways(work))
 
 
 class WrongGradient(xpnn.MeanSquaredError):
