@@ -7,7 +7,6 @@ blocks that follow one another share as far as none of them still reads what ano
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..layers import (
     Bidirectional,
@@ -19,11 +18,11 @@ from ..layers import (
     TransformerBlock,
 )
 from ..layers.layer import Layer
-from .composites import ResidualStep
 from .directions import BidirectionalStep
 from .parallel import ParallelStep
 from .recognition import is_built_in
 from .recompute import RecomputeStep
+from .residual import ResidualStep
 from .series import SeriesStep
 from .steps import PlanStep, Scratch, Step
 
@@ -65,9 +64,8 @@ class Composites:
             ways = self._side_by_side([branch.layers for branch in layer._branches])
             return ParallelStep(layer, ways, self._dtype, self._scratch)
         if type(layer) is Bidirectional:
-            found: Any = self._side_by_side([[way] for _, way in layer.sublayers()])
-            (one,), (other,) = found
-            return BidirectionalStep(layer, (one, other), self._dtype, self._scratch)
+            ways = self._side_by_side([[way] for _, way in layer.sublayers()])
+            return BidirectionalStep(layer, ways, self._dtype, self._scratch)
         inner = [each for _, each in layer.sublayers()]
         if type(layer) is Recompute and inner:
             steps = self._steps(inner, Scratch(self._dtype))

@@ -1,196 +1,80 @@
-"""Blocks of residual networks, whose layers and shortcut are steps themselves."""
+"""What the steps of layers that are made of layers have in common."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .._standard import Array
-from ..kernels.numba import sums
-from ..layers import Residual
 from ..layers.layer import Layer
-from .convolution import ConvolutionStep
-from .orders import flat, is_last, laid_out, shaped
+from .runs import Run
 from .steps import PlanStep, Scratch, Step
 
-__all__ = ["ResidualStep"]
+__all__ = ["CompositeStep", "remarks", "tell"]
 
 
-class ResidualStep(Step):
-    """A `Residual` layer by the steps of its two ways, and the ReLU behind it.
-
-    Images stay with channels last in memory if those that come and go around are so.
+class CompositeStep(Step):
+    """A layer that is made of layers, by the steps of these; the base class of such steps.
 
     Parameters
     ----------
     layers : tuple of Layer
-        The `Residual`, all of whose layers are xpnn's own, and perhaps a `ReLU`.
-    ways : pair of sequence of PlanStep
-        What stands for its layers and for its shortcut. Their buffers are not those of the plan
-        around them, nor of each other: both get the same gradient.
+        The composite, all of whose layers are xpnn's own, and what is done together with it.
+    ways : sequence of sequence of PlanStep
+        What stands for the layers inside: chains from the input on, which may be empty. Their
+        buffers are not those of the plan around them, nor of each other.
     dtype : str
         "float32" or "float64".
     scratch : Scratch
         Shared by the steps of the plan around.
+    remark : str
+        For people.
     """
-
-    takes_last = True
 
     def __init__(
         self,
         layers: tuple[Layer, ...],
-        ways: tuple[Sequence[PlanStep], Sequence[PlanStep]],
+        ways: Sequence[Sequence[PlanStep]],
         dtype: str,
         scratch: Scratch,
+        remark: str,
     ) -> None:
-        inside, beside = ("; ".join(step.remark for step in way) for way in ways)
-        self._rectifies = len(layers) > 1
-        remark = "step by step, and ReLU with the sum" if self._rectifies else "step by step"
-        remark += f": {inside}" + (f"; shortcut: {beside}" if beside else "")
         super().__init__(layers, dtype, scratch, remark)
-        residual: Any = layers[0]
-        self._residual: Residual = residual
-        self._ways = ways
-        self._output: Any = None  # that of a ReLU
-        self._input: Any = None  # the output of a block's ReLU whose gradient is made here
-        self._before_rectifies = self._after_takes = False
+        self._ways = [Run(way, learns=True) for way in ways]
         self.joins = all(step.joins for way in ways for step in way)
-        self.replays = all(step.replays for way in ways for step in way)
-        for way in ways:  # what they make is added up at once
-            if way and isinstance(way[-1], Step):
-                way[-1].keeps_output = way[-1].gives_last = True
-            if way and isinstance(way[0], Step):
-                way[0].keeps_gradient = way[0].returns_last = True
-
-    def meet(self, after: PlanStep) -> None:
-        """Leave the gradient of the ReLU to the next block, which writes what comes back here."""
-        if self._rectifies and isinstance(after, ResidualStep):
-            self._after_takes = after._before_rectifies = True
-
-    def forward(self, input: Array) -> Array:
-        """Return the sum of both ways in training mode."""
-        shape = self._checked(input.shape)
-        steps = list(self._ways[0])
-        last: Any = steps.pop() if self.gives_last and _normalizes(steps) else None
-        first, second = input, input
-        for step in steps:
-            first = step.forward(first)
-        for step in self._ways[1]:
-            second = step.forward(second)
-        rows, columns = len(first), math.prod(shape[1:])
-        if self.keeps_output:
-            output = self._buffer("output", rows, columns)
-        else:
-            output = np.empty((rows, columns), self._dtype)
-        if last is None:
-            output = self._sum(first, second, output, self.gives_last, self._rectifies)
-        else:
-            second = flat(laid_out(second, self._dtype, True), True)
-            last.forward_onto(first, second, output.reshape(-1), self._rectifies)
-            output = shaped(output, shape, True)
-        self._output = output if self._rectifies and not self._after_takes else None
-        self._input = input if self._before_rectifies else None
-        return output
-
-    def backward(self, dout: Array) -> Array | None:
-        """Return the sum of the gradients that both ways bring."""
-        input, self._input = self._input, None
-        if self._rectifies and not self._after_takes:
-            dout = self._before_relu(dout)
-        found: list[Any] = []
-        for way in self._ways:
-            gradient: Any = dout
-            if way:
-                way[0].wants_gradient = self.wants_gradient
-            for step in reversed(way):
-                gradient = step.backward(gradient)
-            found.append(gradient)
-        first, second = found
-        if not self.wants_gradient:
-            return None
-        # The gradient that came may lie where this one goes, in the same order.
-        dinput = self._gradient(len(first), math.prod(first.shape[1:]))
-        return self._sum(first, second, dinput, self.returns_last, False, input)
-
-    def _before_relu(self, dout: Array) -> Array:
-        output, self._output = self._output, None
-        gradient = self._buffer("gradient", len(output), math.prod(output.shape[1:]))
-        last = not output.flags.c_contiguous
-        dout = laid_out(dout, self._dtype, last)
-        self._launch(
-            sums.rectified_gradient,
-            output.size,
-            flat(dout, last),
-            flat(output, last),
-            gradient.reshape(-1),
-        )
-        return shaped(gradient, output.shape, last)
-
-    def _sum(
-        self,
-        first: Array,
-        second: Array,
-        output: Array,
-        may_be_last: bool,
-        rectify: bool,
-        values: Any = None,
-    ) -> Array:
-        """Add up into new memory, in the order of the first array if that is wanted.
-
-        Where there are values that are not positive, the sum is 0.
-        """
-        last = may_be_last and is_last(first)
-        first, second = laid_out(first, self._dtype, last), laid_out(second, self._dtype, last)
-        if values is not None:
-            values = flat(laid_out(values, self._dtype, last), last)
-            given = flat(first, last), flat(second, last), values, output.reshape(-1)
-            self._launch(sums.add_rectified, output.size, *given)
-            return shaped(output, first.shape, last)
-        self._launch(
-            sums.add,
-            output.size,
-            flat(first, last),
-            flat(second, last),
-            output.reshape(-1),
-            int(rectify),
-        )
-        return shaped(output, first.shape, last)
 
     def forget(self) -> None:
         """Drop what `forward` left."""
-        self._output = self._input = None
         for way in self._ways:
-            for step in way:
-                step.forget()
+            way.forget()
 
     def refresh(self) -> None:
         """Write what differs from step to step to where the kernels read it."""
         for way in self._ways:
-            for step in way:
-                step.refresh()
+            way.refresh()
 
     def renew(self) -> None:
         """Take other memory from now on."""
         super().renew()
         for way in self._ways:
-            for step in way:
-                step.renew()
+            way.renew()
 
-    def evaluate(self, input: Array) -> Array:
-        """Return the sum of both ways in test mode."""
-        self._checked(input.shape)
-        first, second = input, input
-        for step in self._ways[0]:
-            first = step.evaluate(first)
-        for step in self._ways[1]:
-            second = step.evaluate(second)
-        output = np.empty((len(first), math.prod(first.shape[1:])), self._dtype)
-        return self._sum(first, second, output, self.gives_last, self._rectifies)
+    def _gradients(self, gradients: Sequence[Array]) -> list[Any]:
+        """Return the gradients by the input that the ways bring, each from its own."""
+        for way in self._ways:
+            if way.steps:
+                way.steps[0].wants_gradient = self.wants_gradient
+        return [way.backward(dout) for way, dout in zip(self._ways, gradients, strict=True)]
 
 
-def _normalizes(steps: Sequence[PlanStep]) -> bool:
-    """Tell whether the last of the steps can add its output to something."""
-    return bool(steps) and isinstance(steps[-1], ConvolutionStep) and steps[-1].only_normalizes
+def tell(steps: Sequence[PlanStep], **settings: bool) -> None:
+    """Set attributes of `Step` in those that are one."""
+    for step in steps:
+        if isinstance(step, Step):
+            for name, value in settings.items():
+                setattr(step, name, value)
+
+
+def remarks(steps: Sequence[PlanStep]) -> str:
+    """Return how the steps of a way do it, for people."""
+    return "; ".join(step.remark for step in steps)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from .._standard import Array
 from ..layers import Bidirectional
-from .steps import Scratch, Step
+from .composites import CompositeStep, tell
+from .steps import PlanStep, Scratch
 
 __all__ = ["BidirectionalStep"]
 
 
-class BidirectionalStep(Step):
+class BidirectionalStep(CompositeStep):
     """The two directions one after the other, each by its step.
 
     Parameters
     ----------
     layer : Bidirectional
         All of whose layers are xpnn's own.
-    ways : pair of Step
-        What stands for its two layers. Their buffers are not those of the plan around them, nor of
-        each other: both get the same gradient.
+    ways : pair of sequence of PlanStep
+        What stands for its two layers, a step each. Their buffers are not those of the plan around
+        them, nor of each other: both get the same gradient.
     dtype : str
         "float32" or "float64".
     scratch : Scratch
@@ -30,46 +32,35 @@ class BidirectionalStep(Step):
     """
 
     def __init__(
-        self, layer: Bidirectional, ways: tuple[Step, Step], dtype: str, scratch: Scratch
+        self,
+        layer: Bidirectional,
+        ways: Sequence[Sequence[PlanStep]],
+        dtype: str,
+        scratch: Scratch,
     ) -> None:
-        super().__init__((layer,), dtype, scratch, f"both directions: {ways[0].remark}")
+        remark = f"both directions: {ways[0][0].remark}"
+        super().__init__((layer,), ways, dtype, scratch, remark)
         self._concatenates = layer.merge == "concat"
-        self._ways = ways
         for way in ways:  # what they make is put together at once
-            way.keeps_output = way.keeps_gradient = True
+            tell(way, keeps_output=True, keeps_gradient=True)
 
     def forward(self, input: Array) -> Array:
         """Return the states of both directions in training mode."""
         shape = self._checked(input.shape)
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        output = np.empty((rows, columns), self._dtype)
-        if self.keeps_output:
-            output = self._buffer("output", rows, columns)
-        return self._merged([way.forward(input) for way in self._ways], output.reshape(shape))
+        output = self._result(rows, columns).reshape(shape)
+        return self._merged([way.forward(input) for way in self._ways], output)
 
     def backward(self, dout: Array) -> Array | None:
         """Return the sum of the gradients that both directions bring."""
-        first, second = self._ways
         width = dout.shape[-1] // 2 if self._concatenates else 0
-        first.wants_gradient = second.wants_gradient = self.wants_gradient
         # Without `concat` both get all of it.
-        one = first.backward(dout[..., :width] if width else dout)
-        other = second.backward(dout[..., width:])
+        parts = dout[..., :width] if width else dout, dout[..., width:]
+        one, other = self._gradients(parts)
         if one is None or other is None:
             return None
         rows = math.prod(one.shape[:-1])
         return np.add(one, other, out=self._gradient(rows, one.shape[-1]).reshape(one.shape))
-
-    def forget(self) -> None:
-        """Drop what `forward` left."""
-        for way in self._ways:
-            way.forget()
-
-    def renew(self) -> None:
-        """Take other memory from now on."""
-        super().renew()
-        for way in self._ways:
-            way.renew()
 
     def evaluate(self, input: Array) -> Array:
         """Return the states of both directions in test mode, in new memory."""

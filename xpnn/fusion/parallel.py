@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from .._standard import Array
 from ..kernels.numba import columns as columns_of
 from ..kernels.numba import sums
 from ..layers import AvgPool2d, MaxPool2d, Parallel
+from .composites import CompositeStep, remarks, tell
 from .memory import empty
 from .orders import flat, is_last, laid_out, shaped
-from .steps import PlanStep, Scratch, Step
+from .steps import PlanStep, Scratch
 
 __all__ = ["ParallelStep"]
 
 
-class ParallelStep(Step):
+class ParallelStep(CompositeStep):
     """The ways one after the other, each by its steps, and what they make of it put together.
 
     Images stay with channels last in memory if those that come and go around may be so.
@@ -38,79 +38,39 @@ class ParallelStep(Step):
     def __init__(
         self, layer: Parallel, ways: Sequence[Sequence[PlanStep]], dtype: str, scratch: Scratch
     ) -> None:
-        names = ("; ".join(step.remark for step in way) or "the input" for way in ways)
-        super().__init__((layer,), dtype, scratch, f"side by side: {' | '.join(names)}")
+        remark = " | ".join(remarks(way) or "the input" for way in ways)
+        super().__init__((layer,), ways, dtype, scratch, f"side by side: {remark}")
         self._concatenates, self._axis = layer.merge == "concat", layer.axis
-        self._ways = ways
         self._widths: list[int] = []
-        self.joins = all(step.joins for way in ways for step in way)
-        self.replays = all(step.replays for way in ways for step in way)
+        self.replays = all(way.replays for way in self._ways)
         self.takes_last = all(_takes_last(way[i]) for way in ways if way for i in (0, -1))
         for way in ways:  # what they make is put together at once
-            if way and isinstance(way[-1], Step):
-                way[-1].keeps_output = True
-            if way and isinstance(way[0], Step):
-                way[0].keeps_gradient = True
+            tell(way[-1:], keeps_output=True)
+            tell(way[:1], keeps_gradient=True)
 
     def forward(self, input: Array) -> Array:
         """Return what the ways make of the input, put together, in training mode."""
         shape = self._checked(input.shape)
         self._tell()
-        outputs = []
-        for way in self._ways:
-            output = input
-            for step in way:
-                output = step.forward(output)
-            outputs.append(output)
+        outputs = [way.forward(input) for way in self._ways]
         if self._concatenates:
             self._widths = [output.shape[self._axis] for output in outputs]
         return self._merged(outputs, shape, self._result(shape[0], math.prod(shape[1:])))
 
     def backward(self, dout: Array) -> Array | None:
         """Return the sum of the gradients that the ways bring."""
-        found: list[Any] = []
-        for way, part in zip(self._ways, self._parted(dout), strict=True):
-            gradient: Any = part
-            if way:
-                way[0].wants_gradient = self.wants_gradient
-            for step in reversed(way):
-                gradient = step.backward(gradient)
-            found.append(gradient)
+        found = self._gradients(self._parted(dout))
         if not self.wants_gradient or found[0] is None:  # there is none of ids
             return None
         shape = found[0].shape
         last = self.returns_last and any(map(is_last, found))
         return self._sum(found, shape, self._gradient(shape[0], math.prod(shape[1:])), last)
 
-    def forget(self) -> None:
-        """Drop what `forward` left."""
-        for way in self._ways:
-            for step in way:
-                step.forget()
-
-    def refresh(self) -> None:
-        """Write what differs from step to step to where the kernels read it."""
-        for way in self._ways:
-            for step in way:
-                step.refresh()
-
-    def renew(self) -> None:
-        """Take other memory from now on."""
-        super().renew()
-        for way in self._ways:
-            for step in way:
-                step.renew()
-
     def evaluate(self, input: Array) -> Array:
         """Return what the ways make of the input, put together, in test mode, in new memory."""
         shape = self._checked(input.shape)
         self._tell()
-        outputs = []
-        for way in self._ways:
-            output = input
-            for step in way:
-                output = step.evaluate(output)
-            outputs.append(output)
+        outputs = [way.evaluate(input) for way in self._ways]
         return self._merged(outputs, shape, empty((math.prod(shape),), self._dtype))
 
     # ---------------------------------------------------------------- details
@@ -118,10 +78,8 @@ class ParallelStep(Step):
     def _tell(self) -> None:
         """Let the ways keep the order of the memory that is wanted outside."""
         for way in self._ways:
-            if way and isinstance(way[-1], Step):
-                way[-1].gives_last = self.gives_last
-            if way and isinstance(way[0], Step):
-                way[0].returns_last = self.returns_last
+            tell(way.steps[-1:], gives_last=self.gives_last)
+            tell(way.steps[:1], returns_last=self.returns_last)
 
     def _merged(self, outputs: list[Array], shape: tuple[int, ...], memory: Array) -> Array:
         last = self.gives_last and any(map(is_last, outputs))

@@ -7,12 +7,13 @@ from typing import Any
 
 from .._standard import Array
 from ..layers import Recompute
-from .steps import PlanStep, Scratch, Step
+from .composites import CompositeStep, remarks, tell
+from .steps import PlanStep, Scratch
 
 __all__ = ["RecomputeStep"]
 
 
-class RecomputeStep(Step):
+class RecomputeStep(CompositeStep):
     """A `Recompute` by the steps of its layers, which drop their memory after each pass.
 
     Between the passes it keeps the input, what the layers were told for it, and of the steps
@@ -35,12 +36,10 @@ class RecomputeStep(Step):
     def __init__(
         self, layer: Recompute, steps: Sequence[PlanStep], dtype: str, scratch: Scratch
     ) -> None:
-        remark = "step by step, and again in the backward pass: "
-        super().__init__((layer,), dtype, scratch, remark + "; ".join(s.remark for s in steps))
+        remark = f"step by step, and again in the backward pass: {remarks(steps)}"
+        super().__init__((layer,), [steps], dtype, scratch, remark)
         self._layer = layer
-        self._steps = steps
         self._kept: Any = None
-        self.joins = all(step.joins for step in steps)
         self.takes_last = steps[0].takes_last and steps[-1].takes_last
 
     def forward(self, input: Array) -> Array:
@@ -56,15 +55,11 @@ class RecomputeStep(Step):
         """Run the steps again, and return the gradient by the input of the first one."""
         input, circumstances = self._kept
         self._kept = None
-        first = self._steps[0]
-        first.wants_gradient = self.wants_gradient
-        if isinstance(first, Step):
-            first.keeps_gradient, first.returns_last = self.keeps_gradient, self.returns_last
-        gradient: Any = dout
+        (way,) = self._ways
+        tell(way.steps[:1], keeps_gradient=self.keeps_gradient, returns_last=self.returns_last)
         with self._layer._once_more(circumstances):
             self._run(input)
-            for step in reversed(self._steps):
-                gradient = step.backward(gradient)
+            (gradient,) = self._gradients([dout])
         self._release()
         return gradient
 
@@ -77,23 +72,18 @@ class RecomputeStep(Step):
         """Return the output of the last step in test mode."""
         self._checked(input.shape)
         self._tell()
-        for step in self._steps:
-            input = step.evaluate(input)
-        return input
+        return self._ways[0].evaluate(input)
 
     def _tell(self) -> None:
-        last = self._steps[-1]
-        if isinstance(last, Step):
-            last.keeps_output, last.gives_last = self.keeps_output, self.gives_last
+        last = self._ways[0].steps[-1:]
+        tell(last, keeps_output=self.keeps_output, gives_last=self.gives_last)
 
     def _run(self, input: Array) -> Array:
         self._tell()
-        for step in self._steps:
-            input = step.forward(input)
-        return input
+        return self._ways[0].forward(input)
 
     def _release(self) -> None:
         """Let the steps drop all that they have kept, and their memory."""
-        for step in self._steps:
-            step.forget()
-            step.renew()
+        for way in self._ways:
+            way.forget()
+            way.renew()

@@ -144,5 +144,4 @@ class Replays:
     def renew(self) -> None:
         """Give the steps memory that no recording has."""
         for run in self._passes.runs:
-            for step in run.steps:
-                step.renew()
+            run.renew()

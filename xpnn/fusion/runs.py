@@ -58,6 +58,22 @@ class Run:
         for step in self.steps:
             step.forget()
 
+    def refresh(self) -> None:
+        """Write what differs from step to step to where the kernels read it."""
+        for step in self.steps:
+            step.refresh()
+
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        for step in self.steps:
+            step.renew()
+
+    def evaluate(self, input: Array) -> Array:
+        """Return the output in test mode."""
+        for step in self.steps:
+            input = step.evaluate(input)
+        return input
+
 
 class _Form(NamedTuple):
     """What arrays have in common whose memory is laid out alike.

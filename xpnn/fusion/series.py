@@ -9,12 +9,13 @@ from typing import Any
 from .._standard import Array
 from ..layers import Masked
 from ..layers.layer import Layer
-from .steps import PlanStep, Scratch, Step
+from .composites import CompositeStep, remarks, tell
+from .steps import PlanStep, Scratch
 
 __all__ = ["SeriesStep"]
 
 
-class SeriesStep(Step):
+class SeriesStep(CompositeStep):
     """A layer that hands its input through layers, by the steps of these.
 
     Parameters
@@ -33,52 +34,29 @@ class SeriesStep(Step):
     def __init__(
         self, layer: Layer, steps: Sequence[PlanStep], dtype: str, scratch: Scratch
     ) -> None:
-        remark = "step by step: " + "; ".join(step.remark for step in steps)
-        super().__init__((layer,), dtype, scratch, remark)
+        super().__init__((layer,), [steps], dtype, scratch, f"step by step: {remarks(steps)}")
         self._masked = layer if isinstance(layer, Masked) else None
-        self._steps = steps
-        self.joins = all(step.joins for step in steps)
 
     def forward(self, input: Array) -> Array:
         """Return the output of the last step in training mode."""
         self._checked(input.shape)
-        last = self._steps[-1]
-        if isinstance(last, Step):
-            last.keeps_output = self.keeps_output
+        (way,) = self._ways
+        tell(way.steps[-1:], keeps_output=self.keeps_output)
         with self._telling(input):
-            for step in self._steps:
-                input = step.forward(input)
-        return input
+            return way.forward(input)
 
     def backward(self, dout: Array) -> Array | None:
         """Return the gradient by the input of the first step."""
-        first = self._steps[0]
-        first.wants_gradient = self.wants_gradient
-        if isinstance(first, Step):
-            first.keeps_gradient = self.keeps_gradient
-        gradient: Any = dout
-        for step in reversed(self._steps):
-            gradient = step.backward(gradient)
+        (way,) = self._ways
+        tell(way.steps[:1], keeps_gradient=self.keeps_gradient)
+        (gradient,) = self._gradients([dout])
         return gradient
-
-    def forget(self) -> None:
-        """Drop what `forward` left."""
-        for step in self._steps:
-            step.forget()
-
-    def renew(self) -> None:
-        """Take other memory from now on."""
-        super().renew()
-        for step in self._steps:
-            step.renew()
 
     def evaluate(self, input: Array) -> Array:
         """Return the output of the last step in test mode."""
         self._checked(input.shape)
         with self._telling(input):
-            for step in self._steps:
-                input = step.evaluate(input)
-        return input
+            return self._ways[0].evaluate(input)
 
     def _telling(self, input: Array) -> Any:
         """Let the layers know, in a `Masked`, which steps of the sequences are there."""
