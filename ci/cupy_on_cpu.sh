@@ -31,7 +31,10 @@ export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # Both must collect the same tests, and some are named after sets.
 export PYTHONHASHSEED=0
 
-test_on_rig() { "$rig/run" python -m pytest -q -p no:cacheprovider -n 2 --dist worksteal "$@"; }
+# A file stays in one of two processes, in the order of names.
+test_on_rig() {
+  "$rig/run" python -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder "$@"
+}
 
 say "environment in $VENV"
 "$rig/setup"
@@ -40,12 +43,12 @@ say "environment in $VENV"
 say "all tests but those of the host"
 host=(architecture augmentation benchmarks blocked_product cli cli_models cli_options cli_results)
 host+=(data data_files data_loading description documentation examples fusion fusion_images)
-host+=(numba_kernels public_api text threads)
-host=("${host[@]/#/--ignore=tests/test_}")
-test_on_rig --ignore=tests/faults "${host[@]/%/.py}"
+host+=(numba_kernels public_api replay text threads)
+host=("${host[@]/#/test_}" faults/test_{damaged_files,kills,lost_terminal,system_calls})
+host=("${host[@]/#/--ignore=tests/}")
+test_on_rig "${host[@]/%/.py}"
 
-say "any arguments, data at the edge of sense; files of one library read by another"
-test_on_rig --dist loadfile tests/faults/test_{bad_inputs,degenerate_data}.py
+say "files of one library read by another"
 XPNN_TEST_BACKENDS=numpy,array_api_strict,cupy \
   test_on_rig -n 0 tests/faults/test_damaged_files.py -k written_by_one_library
 
@@ -62,8 +65,11 @@ CUPY_ON_CPU_REVERSE=1 test_on_rig "${careful[@]}"
 say "xpnn train on both devices"
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+train() { "$rig/run" python -m xpnn train --device "$1" --seed 0 --quiet --out "$out/$1"; }
+train cuda:0 &
+train cuda:1
+wait $!
 for device in cuda:0 cuda:1; do
-  "$rig/run" python -m xpnn train --device "$device" --seed 0 --quiet --out "$out/$device"
   cut -d, -f1-5 "$out/$device/metrics.csv" | tee "$out/$device.csv" # without the seconds
 done
 cmp "$out/cuda:0.csv" "$out/cuda:1.csv"

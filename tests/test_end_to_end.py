@@ -56,7 +56,7 @@ def variants(*libraries, dtypes=("float32",), skip=()):
 
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "dpnp", "cupy")
 #: Other modes of what is there already.
-MODES = ("numpy_readonly", "array_api_strict-CPU_DEVICE", "array_api_strict-device2")
+MODES = ("numpy_readonly", "array_api_strict-CPU_DEVICE")
 
 
 def in_scope(request):
