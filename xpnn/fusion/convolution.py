@@ -108,7 +108,7 @@ class ConvolutionStep(ImageRun):
         filters, count = self._conv.out_channels, sized.geometry.count
         convolved = self._own("convolved", (n, *count, filters))
         taken = self._own("moments", (n, 2 * filters) if self._norm is not None else (0, 0))
-        packed = self._scratch.packed.matrix(1, self._conv.params["W"].size)[0]
+        packed = self._scratch.packed.matrix(1, sized.geometry.packed_size)[0]
         self._convolve(sized, padded, packed, convolved, taken)
         zeros, ones, _ = self._scratch.constants(filters)
         centre, scale, shift = zeros, ones, zeros
@@ -224,7 +224,7 @@ class ConvolutionStep(ImageRun):
         padded = np.zeros((n, *sized.geometry.padded, self._conv.in_channels), self._dtype)
         self._enter(input, padded, sized.geometry.margins)
         output = np.empty((n, *sized.geometry.count, filters), self._dtype)
-        packed = np.empty(self._conv.params["W"].size, self._dtype)
+        packed = np.empty(sized.geometry.packed_size, self._dtype)
         self._convolve(sized, padded, packed, output, np.empty((0, 0), self._dtype))
         centre, scale, _ = self._scratch.constants(filters)
         shift = centre

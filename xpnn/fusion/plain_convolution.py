@@ -81,10 +81,10 @@ class PlainConvolutionStep(ImageStep):
             (size, *geometry.count, output.shape[1]),
         )
         if training:
-            packed = self._scratch.packed.matrix(1, self._filters.size)[0]
+            packed = self._scratch.packed.matrix(1, geometry.packed_size)[0]
             rooms = self._bordered("padded", padded), self._own("inner", inner)
         else:
-            packed = np.empty(self._filters.size, self._dtype)
+            packed = np.empty(geometry.packed_size, self._dtype)
             rooms = np.zeros(padded, self._dtype), np.empty(inner, self._dtype)
         (top, _), (left, _) = geometry.margins
         self._launch(

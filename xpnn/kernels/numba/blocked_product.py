@@ -39,7 +39,7 @@ from ..._standard import Array
 from ._compile import announced, named_by_sources
 from .tile import tile
 
-__all__ = ["Panel", "call", "panel", "tiles"]
+__all__ = ["Panel", "call", "panel", "tile_cost", "tiles"]
 
 _INT = ir.IntType(64)
 #: The arguments of a panel, all of them 64-bit integers. Addresses count bytes, strides elements.
@@ -135,6 +135,14 @@ def _panel(dtype: str, width: int) -> Panel:
     return Panel(function.address, lanes, _HEIGHTS[width], _TALL[width], function)
 
 
+def tile_cost(height: int, vectors: int) -> float:
+    """Return about how many cycles a step of a tile takes.
+
+    That is as long as its products, its loads, or the latency of an addition.
+    """
+    return max(height * vectors / 2, (height + vectors) / 2, 4.0) + 0.5
+
+
 @cache
 def tiles(rows: int, heights: tuple[int, ...], overlap: bool, vectors: int = 2) -> Array:
     """Cover rows by tiles: a table (count, 2) of first rows and heights.
@@ -150,8 +158,7 @@ def tiles(rows: int, heights: tuple[int, ...], overlap: bool, vectors: int = 2) 
     vectors : int
         How many are across: 1 or 2.
     """
-    # A step of a tile takes as long as its products, its loads, or the latency of an addition.
-    costs = {h: max(h * vectors / 2, (h + vectors) / 2, 4.0) + 0.5 for h in heights}
+    costs = {height: tile_cost(height, vectors) for height in heights}
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for left in range(1, rows + 1):
         choices = [

@@ -6,12 +6,13 @@ that depend on the shapes alone, so results do not depend on the number of threa
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from . import geometry as g
 from ._compile import kernel, part
 from .correlation import add_bias, add_filters, bring_back, convolve, normalize_gradient
-from .filters import collect, pack, pack_turned, panels
+from .filters import collect, pack, pack_turned, panels, turned_panels
 from .moments import cleared, take_moments
 
 __all__ = ["backward", "forward"]
@@ -29,7 +30,7 @@ def forward(  # type: ignore[no-untyped-def]
         Address and lanes of a `blocked_product.Panel`.
     padded : (N, H + margins, W + margins, C)
     weights : (F, C / groups * taps)
-    packed : (F * C / groups * taps,)
+    packed : (geometry.packed_size,)
         Room for the weights in the order of `pack`.
     bias : (F,)
     output, flat : (N, H', W', F), (N * H' * W' * F,)
@@ -39,12 +40,20 @@ def forward(  # type: ignore[no-untyped-def]
     """
     for index in prange(panels(table, lanes)):
         pack(table, lanes, weights, packed, index)
-    images = padded.shape[0]
     for index in prange(parts):
-        for n in range(index * images // parts, (index + 1) * images // parts):
-            convolve(panel, lanes, table, padded, packed, bias, output, n)
-            if moments.shape[0] > 0:
-                take_moments(flat, output.shape[1], output.shape[2], output.shape[3], moments, n)
+        _forward(panel, lanes, table, padded, packed, bias, output, flat, moments, index, parts)
+
+
+@part
+def _forward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, padded, packed, bias, output, flat, moments, index, parts
+):
+    images = padded.shape[0]
+    room = np.empty(table[g.ROOM], padded.dtype)
+    for n in range(index * images // parts, (index + 1) * images // parts):
+        convolve(panel, lanes, table, padded, packed, bias, output, n, room)
+        if moments.shape[0] > 0:
+            take_moments(flat, output.shape[1], output.shape[2], output.shape[3], moments, n)
 
 
 @kernel(
@@ -67,7 +76,7 @@ def backward(  # type: ignore[no-untyped-def]
         If there are factors, one for every number of a row of an image, the gradient first becomes
         ``factors[0] * gradient + factors[1] * output + factors[2]``: that of a normalization.
     weights : (F, C / groups * taps)
-    turned : (F * C / groups * taps,)
+    turned : (geometry.turned_size,)
         Room for the weights in the order of `pack_turned`.
     zeros : (F,) or longer
     partial : (parts, F * C / groups * taps + F)
@@ -76,7 +85,7 @@ def backward(  # type: ignore[no-untyped-def]
     dinput : (N, H, W, C), or N = 0 if it is not wanted
     dweights, dbias : (F, C / groups * taps), (F,)
     """
-    for index in prange(table[g.PHASE_COUNT] if dinput.shape[0] > 0 else 0):
+    for index in prange(turned_panels(table, lanes) if dinput.shape[0] > 0 else 0):
         pack_turned(table, lanes, weights, turned, index)
     for index in prange(partial.shape[0]):
         _backward(
@@ -104,6 +113,7 @@ def _backward(  # type: ignore[no-untyped-def]
     index,
 ):
     parts, images = partial.shape[0], padded.shape[0]
+    room = np.empty(table[g.ROOM], padded.dtype)
     cleared(partial[index])
     for n in range(index * images // parts, (index + 1) * images // parts):
         tall, wide = gradient.shape[1], gradient.shape[2]
@@ -113,4 +123,4 @@ def _backward(  # type: ignore[no-untyped-def]
             add_bias(table, flat, tall, wide, n, partial[index])
         add_filters(panel, lanes, table, padded, gradient, n, partial, index)
         if dinput.shape[0] > 0:
-            bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n)
+            bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room)

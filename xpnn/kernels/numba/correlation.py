@@ -3,7 +3,8 @@
 All are panels of `blocked_product` over padded images: a row of windows by some filters; a row of
 pixels of the input by some channels, where the gradient of the output takes the place of the input;
 and the filters themselves, whose tiles stay in registers over all windows of an image. ``table``
-says where everything lies: `geometry.Geometry.table`.
+says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are left to `winograd`,
+but for their own gradients; ``room`` is for that.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from . import geometry as g
 from ._compile import outlined
 from ._memory import fetch_aside
 from .blocked_product import call
+from .winograd import convolve_squares
 
 __all__ = ["add_bias", "add_filters", "bring_back", "convolve", "normalize_gradient"]
 
@@ -21,11 +23,32 @@ _AHEAD = 4
 
 
 @outlined
-def convolve(panel, lanes, table, padded, packed, bias, output, n):  # type: ignore[no-untyped-def]
+def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # type: ignore[no-untyped-def]
     """Convolve an image."""
     size = output.itemsize
     _, height, width, filters = output.shape
     _, tall, wide, channels = padded.shape
+    if table[g.SQUARES] > 0:
+        convolve_squares(
+            panel,
+            lanes,
+            output.dtype.type(0),
+            padded.ctypes.data + size * n * tall * wide * channels,
+            wide,
+            channels,
+            packed,
+            bias.ctypes.data,
+            output.ctypes.data + size * n * height * width * filters,
+            height,
+            width,
+            filters,
+            room,
+            table[g.SQUARES],
+            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],
+            table.ctypes.data + 8 * table[g.SQUARE_TILES],
+            table[g.SQUARE_TILE_COUNT],
+        )
+        return
     groups, length = table[g.GROUPS], table[g.FORWARD_LENGTH]
     rows = packed.size // filters
     for group in range(groups):
@@ -125,11 +148,35 @@ def add_filters(panel, lanes, table, padded, gradient, n, partial, index):  # ty
 
 
 @outlined
-def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n):  # type: ignore[no-untyped-def]
+def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room):  # type: ignore[no-untyped-def]
     """Make the gradient of an image."""
     size = gradient.itemsize
     _, high, broad, filters = gradient.shape
     _, height, width, channels = dinput.shape
+    if table[g.BACK_SQUARES] > 0:
+        pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
+        # The last of the rows of taps, from its leftmost pixel on.
+        corner = pixel * filters + table[table[g.BACK_OFFSETS] + 2]
+        convolve_squares(
+            panel,
+            lanes,
+            dinput.dtype.type(0),
+            gradient.ctypes.data + size * corner,
+            broad,
+            filters,
+            turned,
+            zeros.ctypes.data,
+            dinput.ctypes.data + size * n * height * width * channels,
+            height,
+            width,
+            channels,
+            room,
+            table[g.BACK_SQUARES],
+            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],
+            table.ctypes.data + 8 * table[g.BACK_SQUARE_TILES],
+            table[g.BACK_SQUARE_TILE_COUNT],
+        )
+        return
     groups, length = table[g.GROUPS], table[g.BACK_LENGTH]
     depth = channels // groups
     for number in range(table[g.PHASE_COUNT]):

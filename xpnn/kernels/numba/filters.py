@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from . import geometry as g
 from ._compile import outlined, part
+from .winograd import pack_squares
 
-__all__ = ["collect", "pack", "pack_turned", "panels"]
+__all__ = ["collect", "pack", "pack_turned", "panels", "turned_panels"]
 
 
 @part
@@ -24,12 +25,15 @@ def pack(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
     """Order the filters of a panel as the forward product reads them.
 
     ``packed`` (F * C / groups * taps,) is for each panel, ``2 * lanes`` filters of a group at most:
-    (tap, channel, filter).
+    (tap, channel, filter), or what `winograd` makes of them.
     """
     filters = table[g.FILTERS] // table[g.GROUPS]
     chunks = (filters + 2 * lanes - 1) // (2 * lanes)
     first = index % chunks * 2 * lanes
     width = min(2 * lanes, filters - first)
+    if table[g.SQUARES] > 0:
+        pack_squares(weights, 0, packed, first, width)
+        return
     first += index // chunks * filters
     rows, taps = weights.shape[1], table[g.TAPS]
     depth = rows // taps
@@ -41,13 +45,26 @@ def pack(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
                 out[(tap * depth + c) * width + f] = filter[c * taps + tap]
 
 
+@part
+def turned_panels(table, lanes):  # type: ignore[no-untyped-def]
+    """Return into how many parts the filters for the gradient of the input are cut."""
+    if table[g.BACK_SQUARES] > 0:
+        return (table[g.CHANNELS] + 2 * lanes - 1) // (2 * lanes)
+    return table[g.PHASE_COUNT]
+
+
 @outlined
 def pack_turned(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
     """Order filters as the product for the gradient of the input reads them in one phase.
 
     ``packed`` is for each phase, each group and each ``2 * lanes`` of its channels: (tap, filter,
-    channel).
+    channel). If `winograd` makes the gradient, it is what that makes of some channels.
     """
+    if table[g.BACK_SQUARES] > 0:
+        channel = index * 2 * lanes
+        width = min(2 * lanes, table[g.CHANNELS] - channel)
+        pack_squares(weights, 1, packed, channel, width)
+        return
     phase = table[g.PHASES] + g.PHASE * index
     groups, taps = table[g.GROUPS], table[g.TAPS]
     filters = weights.shape[0] // groups

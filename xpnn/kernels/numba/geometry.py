@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..._standard import Array
-from .blocked_product import Panel
+from . import winograd
+from .blocked_product import Panel, tile_cost
 
 __all__ = ["Geometry"]
 
@@ -26,8 +27,9 @@ Pair = tuple[int, int]
     OUTPUT_ACROSS, GRADIENT_TOP, GRADIENT_LEFT, FORWARD_BLOCKS, FORWARD_LENGTH, FORWARD_OFFSETS,
     FORWARD_TILES, FORWARD_TILE_COUNT, WEIGHT_BLOCKS, WEIGHT_LENGTH, WEIGHT_OFFSETS,
     WEIGHT_STARTS, WEIGHT_TILES, WEIGHT_TILE_COUNT, PHASES, PHASE_COUNT, BACK_LENGTH, BACK_RUN,
-    BACK_OFFSETS, BACK_TAPS, WEIGHT_ROWS, HEADER,
-) = range(30)  # fmt: skip
+    BACK_OFFSETS, BACK_TAPS, WEIGHT_ROWS, SQUARES, SQUARE_TILES, SQUARE_TILE_COUNT, BACK_SQUARES,
+    BACK_SQUARE_TILES, BACK_SQUARE_TILE_COUNT, ROOM, HEADER,
+) = range(37)  # fmt: skip
 
 #: Numbers of the image and of its gradient that one call for the gradient of the filters reads, so
 #: that they stay in the first cache, about.
@@ -35,6 +37,14 @@ _NUMBERS = 1 << 13
 
 #: Numbers in a row of the phases.
 PHASE = 8
+
+#: Of filters and channels, for `winograd`: vectors of them are full in either type.
+_WHOLE = 16
+
+#: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and
+#: up to four times as many take about this factor of the time.
+_SQUARE_NUMBERS = 1 << 14
+_FARTHER = 1.15
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,23 @@ class Geometry:
         return self.channels // self.groups
 
     @property
+    def by_squares(self) -> bool:
+        """Whether `winograd` makes the output and the gradient of the input."""
+        simple = self.groups == 1 and self.kernel == (3, 3)
+        simple = simple and self.stride == (1, 1) and self.dilation == (1, 1)
+        full = self.channels % _WHOLE == 0 and self.filters % _WHOLE == 0
+        return simple and full and min(*self.count, *self.sizes) >= 2
+
+    @property
+    def packed_size(self) -> int:
+        """Numbers in the filters as the product for the output reads them."""
+        return self.filters * self.depth * (winograd.SQUARES if self.by_squares else self.taps)
+
+    @property
     def turned_size(self) -> int:
         """Numbers in the filters as the product for the gradient of the input reads them."""
-        return self.filters * self.depth * len(self.phases[2])
+        taps = winograd.SQUARES if self.by_squares else len(self.phases[2])
+        return self.filters * self.depth * taps
 
     @cached_property
     def _folds(self) -> bool:
@@ -178,6 +202,21 @@ class Geometry:
         (top, bottom), (left, right) = self.gradient_margins
         return self.count[0] + top + bottom, self.count[1] + left + right
 
+    def _square_cover(self, panel: Panel, sizes: Pair, columns: int) -> Array:
+        """Cover the rows of as many squares as are best done at a time by tiles."""
+        count = -(-sizes[0] // 2) * -(-sizes[1] // 2)
+        numbers = winograd.SQUARES * (self.channels + self.filters)
+        most = min(count, max(_WHOLE, 4 * _SQUARE_NUMBERS // numbers))
+        covers = [panel.covers(rows, columns, False) for rows in range(1, most + 1)]
+        vectors = 1 if columns <= panel.lanes else 2
+
+        def cost(cover: Array) -> float:
+            squares = int(cover[-1].sum())
+            times = -(-count // squares) * (_FARTHER if squares * numbers > _SQUARE_NUMBERS else 1)
+            return times * (1.0 + sum(tile_cost(height, vectors) for height in cover[:, 1]))
+
+        return min(covers, key=cost)
+
     def _reach(self, axis: int) -> list[tuple[int, int, list[Pair]]]:
         """Along an axis: first pixel of a phase, pixels, and its taps with the window of each."""
         size, stride, gap = self.sizes[axis], self.stride[axis], self.dilation[axis]
@@ -229,4 +268,16 @@ class Geometry:
         for phase, cover in zip(phases, covers, strict=True):
             rows.append((*phase, append(cover), len(cover)))
         table[PHASES], table[PHASE_COUNT] = append(rows), len(rows)
+
+        if self.by_squares:
+            room = 0
+            for place, sizes, columns in (
+                (SQUARES, self.count, self.filters),
+                (BACK_SQUARES, self.sizes, self.channels),
+            ):
+                cover = self._square_cover(panel, sizes, columns)
+                table[place] = squares = int(cover[-1].sum())
+                table[place + 1], table[place + 2] = append(cover), len(cover)
+                room = max(room, winograd.room(squares, self.channels + self.filters))
+            table[ROOM] = room
         return np.asarray(table, np.int64)

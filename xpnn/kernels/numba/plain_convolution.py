@@ -7,12 +7,13 @@ depend on the shapes alone, so results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from . import geometry as g
-from ._compile import kernel, outlined
+from ._compile import kernel, outlined, part
 from .correlation import add_bias, add_filters, bring_back, convolve
-from .filters import collect, pack, pack_turned, panels
+from .filters import collect, pack, pack_turned, panels, turned_panels
 from .layouts import enter_image, leave_image
 from .moments import cleared
 
@@ -34,7 +35,7 @@ def forward(  # type: ignore[no-untyped-def]
         Address and lanes of a `blocked_product.Panel`.
     x : (N, C, H, W)
     weights : (F, C / groups * taps)
-    packed : (F * C / groups * taps,)
+    packed : (geometry.packed_size,)
         Room for the weights in the order of `filters.pack`.
     bias : (F,)
     padded, inner : (parts, H + margins, W + margins, C), (parts, H', W', F)
@@ -45,26 +46,52 @@ def forward(  # type: ignore[no-untyped-def]
     """
     for index in prange(panels(table, lanes)):
         pack(table, lanes, weights, packed, index)
-    images = x.shape[0]
     for index in prange(parts):
-        for n in range(index * images // parts, (index + 1) * images // parts):
-            enter_image(x, n, padded, index, top, left)
-            convolve(panel, lanes, table, padded, packed, bias, inner, index)
-            leave_image(inner, index, output, n)
+        _forward(
+            panel, lanes, table, x, packed, bias, padded, inner, output, top, left, index, parts
+        )
+
+
+@part
+def _forward(  # type: ignore[no-untyped-def]
+    panel, lanes, table, x, packed, bias, padded, inner, output, top, left, index, parts
+):
+    images = x.shape[0]
+    room = np.empty(table[g.ROOM], x.dtype)
+    for n in range(index * images // parts, (index + 1) * images // parts):
+        enter_image(x, n, padded, index, top, left)
+        convolve(panel, lanes, table, padded, packed, bias, inner, index, room)
+        leave_image(inner, index, output, n)
 
 
 @outlined
 def _backward(  # type: ignore[no-untyped-def]
     panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
-    margins, number, n, index,
+    margins, number, n, index, room,
 ):  # fmt: skip
     enter_image(x, n, padded, index, margins[0], margins[1])
     enter_image(dout, n, gradient, index, margins[2], margins[3])
     add_bias(table, flat, gradient.shape[1], gradient.shape[2], index, partial[number])
     add_filters(panel, lanes, table, padded, gradient, index, partial, number)
     if dinput.shape[0] > 0:
-        bring_back(panel, lanes, table, gradient, turned, zeros, inner, index)
+        bring_back(panel, lanes, table, gradient, turned, zeros, inner, index, room)
         leave_image(inner, index, dinput, n)
+
+
+@part
+def _backward_part(  # type: ignore[no-untyped-def]
+    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
+    margins, index, parts,
+):  # fmt: skip
+    images, shares = x.shape[0], partial.shape[0]
+    room = np.empty(table[g.ROOM], x.dtype)
+    for number in range(index * shares // parts, (index + 1) * shares // parts):
+        cleared(partial[number])
+        for n in range(number * images // shares, (number + 1) * images // shares):
+            _backward(
+                panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner,
+                partial, dinput, margins, number, n, index, room,
+            )  # fmt: skip
 
 
 @kernel(
@@ -81,7 +108,7 @@ def backward(  # type: ignore[no-untyped-def]
     ----------
     x, dout : (N, C, H, W), (N, F, H', W')
     weights : (F, C / groups * taps)
-    turned : (F * C / groups * taps,)
+    turned : (geometry.turned_size,)
         Room for the weights in the order of `filters.pack_turned`.
     zeros : (C,) or longer
     padded, gradient, inner : (parts, H + margins, W + margins, C), ..., (parts, H, W, C)
@@ -96,16 +123,12 @@ def backward(  # type: ignore[no-untyped-def]
     margins : (4,)
         Top and left of ``padded``, top and left of ``gradient``.
     """
-    for index in prange(table[g.PHASE_COUNT] if dinput.shape[0] > 0 else 0):
+    for index in prange(turned_panels(table, lanes) if dinput.shape[0] > 0 else 0):
         pack_turned(table, lanes, weights, turned, index)
-    images, shares = x.shape[0], partial.shape[0]
-    for part in prange(parts):
-        for number in range(part * shares // parts, (part + 1) * shares // parts):
-            cleared(partial[number])
-            for n in range(number * images // shares, (number + 1) * images // shares):
-                _backward(
-                    panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner,
-                    partial, dinput, margins, number, n, part,
-                )  # fmt: skip
+    for index in prange(parts):
+        _backward_part(
+            panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial,
+            dinput, margins, index, parts,
+        )  # fmt: skip
     for row in prange(dweights.shape[1] + 1):
         collect(table, partial, dweights, dbias, row)

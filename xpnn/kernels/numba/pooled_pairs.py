@@ -15,51 +15,26 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ._compile import outlined
+from .vectors import BYTES, Vectors
 
 __all__ = ["activate_pairs", "spread_pairs"]
 
-_BYTES = 64
-_FUSED = ("contract",)
 
-
-class _Vectors:
-    """Vectors of 64 bytes of a type, and what is done to them."""
+class _Vectors(Vectors):
+    """With what is done to the pixels of a window."""
 
     def __init__(self, builder: Any, real: Any) -> None:
-        self.builder = builder
-        bits = 32 if real == types.float32 else 64
-        self.size = bits // 8
-        self.lanes = _BYTES // self.size
-        element = ir.FloatType() if bits == 32 else ir.DoubleType()
-        self.kind = ir.VectorType(element, self.lanes)
+        super().__init__(builder, real)
         self.bytes = ir.VectorType(ir.IntType(8), self.lanes)
         self.zero = self.constant(0.0)
-
-    def constant(self, value: float) -> Any:
-        return ir.Constant(self.kind, [value] * self.lanes)
 
     def tap(self, number: int) -> Any:
         return ir.Constant(self.bytes, [number] * self.lanes)
 
-    def load(self, address: Any, kind: Any = None) -> Any:
-        kind = kind or self.kind
-        place = self.builder.inttoptr(address, kind.as_pointer())
-        return self.builder.load(place, align=1 if kind is self.bytes else self.size)
-
-    def store(self, value: Any, address: Any) -> None:
-        place = self.builder.inttoptr(address, value.type.as_pointer())
-        self.builder.store(value, place, align=1 if value.type == self.bytes else self.size)
-
-    def add(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b, flags=_FUSED)
-
-    def multiply(self, a: Any, b: Any) -> Any:
-        return self.builder.fmul(a, b, flags=_FUSED)
-
     def normalized(self, x: Any, norm: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         """Return ``x - centre``, and that times scale plus shift."""
         centre, scale, shift = norm
-        away = self.builder.fsub(x, centre)
+        away = self.subtract(x, centre)
         return away, self.add(self.multiply(away, scale), shift)
 
 
@@ -128,7 +103,7 @@ def activate_pairs(  # type: ignore[no-untyped-def]
             upper = x.ctypes.data + size * (image + (2 * oy * width + 2 * ox) * channels)
             target = output.ctypes.data + size * (start + oy * line + ox * channels)
             code = codes.ctypes.data + first + (oy * across + ox) * channels
-            for c in range(0, channels, 64 // size):
+            for c in range(0, channels, BYTES // size):
                 at = size * c
                 _activate(
                     zero,
@@ -203,7 +178,7 @@ def spread_pairs(  # type: ignore[no-untyped-def]
             upper = x.ctypes.data + size * (image + (2 * oy * width + 2 * ox) * channels)
             above = gradient.ctypes.data + size * (start + 2 * oy * line + 2 * ox * channels)
             pixel = first + (oy * across + ox) * channels
-            for c in range(0, channels, 64 // size):
+            for c in range(0, channels, BYTES // size):
                 at = size * c
                 _spread(
                     zero,

@@ -1,0 +1,71 @@
+"""Vectors of 64 bytes written out, for loops that LLVM does not turn into vectors by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+
+__all__ = ["BYTES", "Vectors"]
+
+#: Of a vector. Where those of the processor are shorter, LLVM takes several.
+BYTES = 64
+_FUSED = ("contract",)
+_INT = ir.IntType(64)
+
+
+class Vectors:
+    """Instructions on vectors of a type: for code that is written in LLVM's language.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+        Takes the instructions.
+    real : types.float32 or types.float64
+        Numba's type of the numbers.
+    """
+
+    def __init__(self, builder: Any, real: Any) -> None:
+        self.builder = builder
+        bits = 32 if real == types.float32 else 64
+        self.size = bits // 8
+        self.lanes = BYTES // self.size
+        element = ir.FloatType() if bits == 32 else ir.DoubleType()
+        self.kind = ir.VectorType(element, self.lanes)
+
+    def constant(self, value: float) -> Any:
+        """Return a number in all lanes."""
+        return ir.Constant(self.kind, [value] * self.lanes)
+
+    def at(self, address: Any, *steps: tuple[Any, int]) -> Any:
+        """Return an address so many steps of some bytes further on."""
+        for step, count in steps:
+            address = self.builder.add(address, self.builder.mul(step, _INT(count)))
+        return address
+
+    def load(self, address: Any, kind: Any = None) -> Any:
+        """Load a vector, of numbers or of another kind."""
+        kind = kind or self.kind
+        place = self.builder.inttoptr(address, kind.as_pointer())
+        return self.builder.load(place, align=self._alignment(kind))
+
+    def store(self, value: Any, address: Any) -> None:
+        """Store a vector."""
+        place = self.builder.inttoptr(address, value.type.as_pointer())
+        self.builder.store(value, place, align=self._alignment(value.type))
+
+    def _alignment(self, kind: Any) -> int:
+        return self.size if kind == self.kind else 1
+
+    def add(self, a: Any, b: Any) -> Any:
+        """Return ``a + b``, rounded once with a product in it where the processor can."""
+        return self.builder.fadd(a, b, flags=_FUSED)
+
+    def subtract(self, a: Any, b: Any) -> Any:
+        """Return ``a - b``."""
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        """Return ``a * b``."""
+        return self.builder.fmul(a, b, flags=_FUSED)
