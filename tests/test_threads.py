@@ -85,19 +85,16 @@ def test_training_is_that_of_the_layers(count, dtype):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_results_repeat_bit_for_bit(count):
+def test_results_repeat_bit_for_bit(count, monkeypatch):
     """Also where the pool is somebody else's, and one thread does all parts."""
     fusion.set_num_threads(count)
     found = []
     for alone in (False, True, False):
         net = network()
-        if alone:
-            assert threads._POOL.acquire(blocking=False)
-        try:
-            losses = [float(net.train(x, y)[1]) for x, y in batches(5)]
-        finally:
+        with monkeypatch.context() as patch:
             if alone:
-                threads._POOL.release()
+                patch.setitem(threads._POOL._owner, "thread", -1)
+            losses = [float(net.train(x, y)[1]) for x, y in batches(5)]
         found.append((losses, net.parameters.values.copy(), net.eval(batches(1)[0][0])))
     for losses, values, output in found[1:]:
         assert losses == found[0][0]
@@ -397,6 +394,48 @@ def test_count_from_the_environment():
     assert run(program, XPNN_NUM_THREADS="3") == "3"
 
 
+def test_a_wrong_count_from_the_environment_names_the_variable(monkeypatch):
+    monkeypatch.setenv("XPNN_NUM_THREADS", "0")
+    with pytest.raises(xpnn.ConfigurationError, match=r"^XPNN_NUM_THREADS: .* at least 1, got 0"):
+        threads.set_from_environment()
+
+
+def test_threads_may_share_a_network_for_predictions():
+    """Also what says in the data which steps are there, and what returns the last state."""
+
+    def ragged(number: int) -> Any:
+        ids = np.random.default_rng(number).integers(1, 20, (5, 9))
+        return np.where(np.arange(9) < 2 * number + 2, ids, 0)
+
+    layers = [L.Embedding(20, 8, padding_idx=0), L.LSTM(8, 16, return_sequences=False)]
+    net = xpnn.Sequential(
+        [L.Masked(layers), L.Linear(16, 4)], xpnn.SoftmaxCrossEntropy(), lr=0.1, seed=0
+    )
+    inputs = [ragged(number) for number in range(4)]
+    expected = [net.eval(ids) for ids in inputs]
+    faults: list[Any] = []
+
+    def look(number: int) -> None:
+        try:
+            for _ in range(200):
+                if (net.eval(inputs[number]) != expected[number]).any():
+                    faults.append(number)
+        except Exception as error:
+            faults.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        workers = [threading.Thread(target=look, args=(number,)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert faults == []
+
+
 def test_a_layer_of_ones_own_keeps_the_pool_unless_it_has_a_matrix():
     class Own(xpnn.Layer):
         def __init__(self, shape):
@@ -416,3 +455,76 @@ def test_a_layer_of_ones_own_keeps_the_pool_unless_it_has_a_matrix():
         )
         net.train(np.ones((3, 4)), np.ones((3, 4)))
         assert xpnn.fusion.plan(net).together is together
+
+
+# ------------------------------------------------------------------ interrupts
+
+
+def interrupted(work: Any, file: str, place: int) -> bool:
+    """Run with an interrupt at one place of a file; tell whether it has come to that.
+
+    Places are where Python looks for signals: at the beginning of its functions, and when a
+    function that is not written in it returns.
+    """
+    seen = 0
+
+    def notice(frame: Any, event: str, _: Any) -> None:
+        nonlocal seen
+        if event in ("call", "c_return") and frame.f_code.co_filename == file:
+            seen += 1
+            if seen == place:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(notice)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    return False
+
+
+@pytest.mark.parametrize("method", ["train", "eval"])
+def test_an_interrupt_leaves_no_thread_held(method):
+    fusion.set_num_threads(2)
+    net, (x, y) = network(), batches(1)[0]
+    for _ in range(5):
+        net.train(x, y)
+    arguments = (x, y) if method == "train" else (x,)
+    places = 0
+    while interrupted(lambda: getattr(net, method)(*arguments), threads.__file__, places + 1):
+        places += 1
+        assert threads.team() is threads._ALONE
+        assert not threads._POOL._owner
+        assert not threads._holders
+        assert openblas_threads() == 2
+    assert places > 20
+
+
+def test_an_interrupt_behind_the_update_leaves_a_whole_step(monkeypatch):
+    """The kernel has run when Python raises it."""
+    fusion.set_num_threads(2)
+    nets, data = [network(), network()], batches(8)
+    for step, (x, y) in enumerate(data):
+        nets[0].train(x, y)
+        with monkeypatch.context() as patch:
+            if step == 5:
+                key = ("float32", True)
+                rule = nets[1]._plan.update._rule[key]
+
+                def fall(*arguments: Any, rule: Any = rule) -> None:
+                    rule(*arguments)
+                    raise KeyboardInterrupt
+
+                patch.setitem(nets[1]._plan.update._rule._compiled, key, fall)
+                with pytest.raises(KeyboardInterrupt):
+                    nets[1].train(x, y)
+                continue
+            nets[1].train(x, y)
+    assert nets[0].steps == nets[1].steps == len(data)
+    for name in ("values", "buffers"):
+        one, other = (getattr(net.parameters, name).array for net in nets)
+        assert (one == other).all()

@@ -216,14 +216,17 @@ class Network(Contents, Objective):
                 done = plan.train(self, input, target, sample_weight)
                 if done is not None:
                     return done  # type: ignore[no-any-return]
-            buffers = parameters.buffers.copy()
+            buffers, made = parameters.buffers.copy(), self.steps
             try:
                 with contextlib.nullcontext() if plan is None else plan.at_work():
                     return self._train(plan, parameters, buffers, input, target, sample_weight)
             except BaseException:
                 # A batch that turns out to be wrong or too large half-way leaves no trace.
-                parameters.restore_buffers(buffers)
+                if self.steps == made:  # else an interrupt came behind the update
+                    parameters.restore_buffers(buffers)
                 self._forget(parameters)
+                if plan is not None:
+                    plan.leave()
                 raise
 
     def _train(

@@ -14,7 +14,7 @@ from .recognition import is_built_in, is_plain
 from .replay import Passes, Replays, make_passes
 from .rules import make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
-from .threads import working
+from .threads import leave, working
 from .update import Update, make_update
 from .whole_step import WholeStep
 
@@ -53,14 +53,15 @@ class Plan:
     def __init__(self, network: Network, parameters: Parameters, kernels: bool = True) -> None:
         backend = network.backend
         on_numpy = backend.name == "numpy"
-        lack = why_no_kernels() if kernels else "kernels are not wanted"
-        counters = None
+        lack, counters = None, None
         if backend.name == "cupy" and kernels:
             from ..kernels.cuda import Counters
 
-            lack, counters = None, Counters()
+            counters = Counters()
         elif not on_numpy:
             lack = f"there are no kernels for {backend.name}"
+        else:
+            lack = why_no_kernels() if kernels else "kernels are not wanted"
         self._parameters = parameters
         self._parts = network.loss, network.optimizer, network.regularization
         self._place = f"{backend}, {backend.dtype}"
@@ -123,6 +124,10 @@ class Plan:
         """Return a context in which the pool works for the plan, if it does: for a whole step."""
         return working(self.together)
 
+    def leave(self) -> None:
+        """Put the threads back after an error, which may be an interrupt at any place."""
+        leave()
+
     def run(
         self, network: Network, input: Array, target: Any, sample_weight: Any
     ) -> tuple[Array, Array]:
@@ -161,9 +166,13 @@ class Plan:
                 return output
         if self.steps is None:
             return network.forward(input)
-        with working(self.together):
-            for step in self.steps:
-                input = step.evaluate(input)
+        try:
+            with working(self.together):
+                for step in self.steps:
+                    input = step.evaluate(input)
+        except BaseException:
+            leave()
+            raise
         return input
 
     def __str__(self) -> str:

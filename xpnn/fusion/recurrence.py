@@ -70,11 +70,9 @@ class RecurrentStep(Step):
         if layer.return_sequences:
             rows = n * t, layer.hidden_dim
             out = self._buffer("out", *rows) if self.keeps_output else np.empty(rows, self._dtype)
-        there = self._run(input, kept, out, t)
+        there, last = self._run(input, kept, out, t)
         self._kept = kept, there, input.shape
-        if layer.return_sequences:
-            return out.reshape(shape)
-        return layer.final["h"]
+        return out.reshape(shape) if layer.return_sequences else last
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -149,13 +147,15 @@ class RecurrentStep(Step):
         out = self._none
         if layer.return_sequences:
             out = np.empty((n * t, hidden), self._dtype)
-        self._run(input, kept, out, 1)
-        return out.reshape(shape) if layer.return_sequences else layer.final["h"]
+        _, last = self._run(input, kept, out, 1)
+        return out.reshape(shape) if layer.return_sequences else last
 
     # ---------------------------------------------------------------- details
 
-    def _run(self, input: Array, kept: dict[str, Array], out: Array, slots: int) -> Array:
-        """Go through the sequences; return which steps are there."""
+    def _run(
+        self, input: Array, kept: dict[str, Array], out: Array, slots: int
+    ) -> tuple[Array, Array]:
+        """Go through the sequences; return which steps are there, and the last h."""
         layer, (n, t, inputs) = self._layer, input.shape
         hidden, width = layer.hidden_dim, layer.gates * layer.hidden_dim
         there = self._flags(input)
@@ -179,11 +179,12 @@ class RecurrentStep(Step):
             self._panel.address, *self._cut(n, parts), parts,
         )  # fmt: skip
         last = t % (slots + 1) * n
-        layer.final = {
+        final = {
             name: every[last : last + n].copy()
             for name, every in zip(layer.state_names, states, strict=False)
         }
-        return there
+        layer.final = final
+        return there, final["h"]
 
     def _share(self, rows: int, most: int) -> tuple[int, bool]:
         """Return into how many parts work on some rows is cut, and whether the pool does them."""

@@ -17,7 +17,6 @@ same parts by itself, as does a process that was forked when the pool had alread
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from ._openblas import controls, gemm_address
 __all__ = [
     "Team",
     "describe",
+    "leave",
     "num_threads",
     "set_from_environment",
     "set_num_threads",
@@ -71,14 +71,35 @@ class Team(NamedTuple):
 _ALONE = Team(1, False, {})
 
 
+class _Claim:
+    """What one of Python's threads has at a time.
+
+    A lock does not say whose it is: an interrupt just behind its `acquire` would leave it locked.
+    """
+
+    def __init__(self) -> None:
+        self._owner: dict[str, int] = {}
+
+    def take(self) -> bool:
+        """Take it for the calling thread, if nobody has it; tell whether that thread has it now."""
+        here = threading.get_ident()
+        return self._owner.setdefault("thread", here) == here
+
+    def give(self) -> None:
+        """Give it back, if the calling thread has it."""
+        if self._owner.get("thread") == threading.get_ident():
+            del self._owner["thread"]
+
+
 class _Local(threading.local):
     team = _ALONE
+    before = 0  # threads of the pool, if they have to be put back
 
 
 _LOCAL = _Local()
 _LOCK = threading.Lock()  # of what follows
-_POOL = threading.Lock()  # whoever has it has the pool
-_holders = 0
+_POOL = _Claim()
+_holders: set[int] = set()  # threads of Python's that want OpenBLAS at one thread
 _set = 1  # threads of OpenBLAS as it was set before it was held
 _awake = False  # the pool has worked
 _forked = False  # in a child that must not touch the pool
@@ -97,31 +118,43 @@ class working:
 
     def __init__(self, together: bool) -> None:
         self._together = together
-        self._addresses: dict[str, int] = {}
-        self._parallel = False
-        self._before = 0  # threads of the pool, if they have to be put back
+        self._outermost = False
 
     def __enter__(self) -> None:
         """Begin, unless it has begun further out."""
-        self._addresses = _addresses() if self._together and _LOCAL.team is _ALONE else {}
-        if not self._addresses:
-            return
-        size = _hold()
-        self._parallel = size > 1 and not _forked and _POOL.acquire(blocking=False)
-        if self._parallel:
-            self._before = _resize(size)
-        _LOCAL.team = Team(size, self._parallel, self._addresses)
+        self._outermost = self._together and _LOCAL.team is _ALONE and bool(_addresses())
+        if self._outermost:
+            try:
+                _begin()
+            except BaseException:  # an interrupt
+                leave()
+                raise
 
     def __exit__(self, *error: object) -> None:
         """Put everything back."""
-        if not self._addresses:
-            return
-        _LOCAL.team = _ALONE
-        if self._parallel:
-            if self._before:
-                _pool().put(self._before)
-            _POOL.release()
-        _release()
+        if self._outermost:
+            leave()
+
+
+def _begin() -> None:
+    size = _hold()
+    parallel = size > 1 and not _forked and _POOL.take()
+    if parallel:
+        _resize(size)
+    _LOCAL.team = Team(size, parallel, _addresses())
+
+
+def leave() -> None:
+    """Put back what the calling thread has, if it has anything.
+
+    Whoever is interrupted calls it: an interrupt may come just before `working` would do it.
+    """
+    _LOCAL.team = _ALONE
+    if _LOCAL.before:
+        _pool().put(_LOCAL.before)
+        _LOCAL.before = 0
+    _POOL.give()
+    _release()
 
 
 @cache
@@ -133,26 +166,28 @@ def _addresses() -> dict[str, int]:
 
 def _hold() -> int:
     """Hold OpenBLAS at one thread, and return how many it is set to have."""
-    global _holders, _set
+    global _set
     found = controls()
     assert found is not None
     with _LOCK:
-        if _holders == 0:
+        if not _holders:
             _set = int(found.get())
-            if _set > 1:
-                found.put(1)
-        _holders += 1
+        _holders.add(threading.get_ident())  # first of all, so that it is put back
+        if _set > 1:
+            found.put(1)
         return _set
 
 
 def _release() -> None:
-    global _holders
+    here = threading.get_ident()
+    if here not in _holders:
+        return
     found = controls()
     assert found is not None
     with _LOCK:
-        _holders -= 1
-        if _holders == 0 and _set > 1:
+        if _holders == {here} and _set > 1:
             found.put(_set)
+        _holders.discard(here)
 
 
 class _Pool(NamedTuple):
@@ -170,28 +205,27 @@ def _pool() -> _Pool:
     return _Pool(numba.get_num_threads, numba.set_num_threads, numba.config.NUMBA_NUM_THREADS)
 
 
-def _resize(size: int) -> int:
-    """Let no more threads wake up than there are parts; return how many did, 0 if as many."""
+def _resize(size: int) -> None:
+    """Let no more threads wake up than there are parts."""
     global _awake
     _awake = True
     pool = _pool()
     before, wanted = pool.get(), min(size, pool.size)
-    if wanted == before:
-        return 0
-    pool.put(wanted)
-    return before
+    if wanted != before:
+        _LOCAL.before = before
+        pool.put(wanted)
 
 
 def _after_fork() -> None:
     """Begin anew in a child, where only the thread that forked goes on."""
-    global _LOCK, _POOL, _holders, _forked
-    _LOCK, _POOL = threading.Lock(), threading.Lock()
+    global _LOCK, _POOL, _forked
+    _LOCK, _POOL = threading.Lock(), _Claim()
     _LOCAL.team = _ALONE
     _forked = _forked or _awake  # GNU's OpenMP ends a child that uses its parent's pool
     found = controls() if _holders else None
     if found is not None:
         found.put(_set)
-    _holders = 0
+    _holders.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -259,6 +293,8 @@ def set_num_threads(count: int) -> None:
 
 def describe() -> str:
     """Return a line for people: which threads do what."""
+    from .rules import why_no_kernels
+
     count = num_threads()
     if count is None:
         return (
@@ -266,7 +302,7 @@ def describe() -> str:
             "it has no OpenBLAS that xpnn can find"
         )
     threads = f"{count} thread{'s' if count > 1 else ''}"
-    if importlib.util.find_spec("numba") is None or not _addresses():
+    if why_no_kernels() is not None or not _addresses():
         return f"{threads} of OpenBLAS for products, the rest on the thread that calls"
     return (
         f"{threads}: Numba's pool for steps that are all kernels, products included; "
@@ -283,4 +319,7 @@ def set_from_environment() -> None:
         count = int(text)
     except ValueError:
         raise ConfigurationError(f"{_VARIABLE}: expected a whole number, got {text!r}") from None
-    set_num_threads(count)
+    try:
+        set_num_threads(count)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{_VARIABLE}: {error}") from None

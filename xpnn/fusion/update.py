@@ -102,8 +102,11 @@ class Update:
             factor = optimizer.clip_norm / max(math.sqrt(squares), optimizer.clip_norm)
         common = (self._ends, l1, l2, self._decay(lr), bound, factor)
         numbers = numbers_of(optimizer, lr, network.steps + 1)
-        rule(values, grads, *state, *common, *numbers, parts)
-        network.steps += 1
+        arguments = values, grads, *state, *common, *numbers, parts
+        try:
+            rule(*arguments)
+        finally:  # an interrupt is raised when the kernel has run: what was done counts
+            network.steps += 1
         return loss
 
     def is_current(self) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from .._standard import Array, arange, array_namespace, device
 from ..errors import DataError, ShapeError
 from .layer import Layer
 
-__all__ = ["SequenceLayer", "expect_sequences"]
+__all__ = ["SequenceLayer", "expect_sequences", "telling"]
 
 
 def expect_sequences(owner: str, width: int | None, shape: tuple[int, ...]) -> None:
@@ -29,21 +31,52 @@ def expect_sequences(owner: str, width: int | None, shape: tuple[int, ...]) -> N
         )
 
 
+class _Told(threading.local):
+    """What a `Masked` says to layers on one of Python's threads, which may share a network."""
+
+    def __init__(self) -> None:
+        self.masks: dict[int, Array] = {}
+
+
+_TOLD = _Told()
+
+
+@contextmanager
+def telling(layers: Iterable[Layer], mask: Array) -> Iterator[None]:
+    """Let layers know meanwhile, on this thread, which steps of their inputs are there."""
+    before = _TOLD.masks
+    _TOLD.masks = before | {id(layer): mask for layer in layers}
+    try:
+        yield
+    finally:
+        _TOLD.masks = before
+
+
 class SequenceLayer(Layer):
     """A layer for sequences (N, T, D) that can leave steps out; a base class.
 
     Attributes
     ----------
     mask : array or None
-        (N, T) booleans on the device of the input: which steps are there. `Masked` sets it.
+        (N, T) booleans on the device of the input: which steps are there. Inside of a `Masked` it
+        is the one that this has found, during a forward pass.
     lengths : sequence of int or None
         Instead of a mask: how many steps of each sequence are there, from the first on.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.mask: Array | None = None
+        self._mask: Array | None = None
         self.lengths: Sequence[int] | None = None
+
+    @property
+    def mask(self) -> Array | None:
+        """Which steps are there."""
+        return _TOLD.masks.get(id(self), self._mask)
+
+    @mask.setter
+    def mask(self, value: Array | None) -> None:
+        self._mask = value
 
     def _steps_there(self, input: Array) -> Array | None:
         """Return the mask (N, T) for an input; None if all steps are there.
@@ -56,15 +89,16 @@ class SequenceLayer(Layer):
             If the mask is no array of booleans, or a length no whole number of 0 ... T.
         """
         n, t = input.shape[:2]
-        if self.mask is not None:
-            kind = getattr(self.mask, "dtype", type(self.mask).__name__)
+        mask = self.mask
+        if mask is not None:
+            kind = getattr(mask, "dtype", type(mask).__name__)
             if kind != array_namespace(input).bool:
                 raise DataError(f"{self.name}: expected a mask of booleans, got {kind}")
-            if tuple(self.mask.shape) != (n, t):
+            if tuple(mask.shape) != (n, t):
                 raise ShapeError(
-                    f"{self.name}: expected a mask of shape {(n, t)}, got {tuple(self.mask.shape)}"
+                    f"{self.name}: expected a mask of shape {(n, t)}, got {tuple(mask.shape)}"
                 )
-            return self.mask
+            return mask
         if self.lengths is None:
             return None
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from .._checks import checked_number
 from .._standard import Array, array_namespace
 from ..errors import ShapeError
 from ._chain import Chain, every_layer
-from ._sequence import SequenceLayer
+from ._sequence import SequenceLayer, telling
 from .layer import Layer
 
 __all__ = ["Masked"]
@@ -98,8 +98,7 @@ class Masked(Layer):
         with self._telling(input):
             return self._layers.forward(input)
 
-    @contextmanager
-    def _telling(self, input: Array) -> Iterator[None]:
+    def _telling(self, input: Array) -> AbstractContextManager[None]:
         """Let the layers for sequences inside know meanwhile which steps are there."""
         there = input != self.padding
         if input.ndim == 3:
@@ -110,13 +109,7 @@ class Masked(Layer):
             for layer in every_layer(outer)
             if isinstance(layer, SequenceLayer)
         ]
-        for layer in inside:
-            layer.mask = there
-        try:
-            yield
-        finally:
-            for layer in inside:
-                layer.mask = None
+        return telling(inside, there)
 
     def backward(self, dout: Array) -> Array:
         """Return the gradient by the input of the first layer."""
