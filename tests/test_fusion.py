@@ -603,6 +603,34 @@ def no_numba(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_numba")
+def test_the_plan_says_of_every_layer_that_numba_is_missing():
+    layers = [L.Conv2d(1, 2, 3), L.BatchNorm2d(2), L.Residual([L.ReLU()]), L.Recompute([L.Tanh()])]
+    layers += [L.MaxPool2d(2), L.Softplus()]
+    net = xpnn.Sequential(layers, xpnn.MeanSquaredError(), lr=0.1)
+    remarks = [step.remark for step in xpnn.fusion.plan(net).steps]
+    assert remarks[:5] == ["the layer itself: Numba is not installed"] * 5
+    assert remarks[5] == "the layer itself: there is no kernel for it"
+
+
+def test_a_numba_that_does_not_work_is_said_and_the_layers_run():
+    program = """
+import sys, warnings
+import numpy as np
+sys.modules["numba.core"] = None  # what it needs
+import xpnn
+net = xpnn.Sequential([xpnn.Linear(2, 2)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        net.train(np.ones((3, 2)), np.ones((3, 2)))
+assert [str(each.message)[:17] for each in found] == ["no fused kernels:"]
+assert "Numba does not work here" in str(xpnn.fusion.plan(net))
+assert "the rest on the thread that calls" in xpnn.fusion.threads.describe()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.usefixtures("no_numba")
 @each_dtype
 def test_portable_plan(dtype):
     def make() -> list[L.Layer]:
@@ -742,3 +770,58 @@ def test_settings_may_be_integers():
     x = np.random.default_rng(13).standard_normal((2, 3))
     assert_close(fused.train(x, [0, 1])[1], plain.train(x, [0, 1])[1], "float32")
     assert_same_state(fused, plain, "float32")
+
+
+# ------------------------------------------------------------------ layers of somebody's own
+
+
+class WithoutLast(xpnn.Layer):
+    """Forgets in its backward pass that it has cut something off."""
+
+    def __init__(self, cut):
+        super().__init__()
+        self.cut = cut
+
+    def forward(self, input):
+        return input[self.cut]
+
+    def backward(self, dout):
+        return dout
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize(
+    ("first", "cut", "shape"),
+    [
+        (lambda: [L.Linear(6, 8), L.ReLU()], (slice(None), slice(None, -1)), (5000, 6)),
+        (lambda: [L.Linear(6, 8), L.ReLU()], (slice(None, -1),), (5000, 6)),
+        (lambda: [L.LSTM(6, 8)], (slice(None), -1), (9, 40, 6)),
+        (lambda: [L.Conv2d(6, 8, 3), L.ReLU()], (slice(None), slice(None), 0, 0), (9, 6, 5, 5)),
+    ],
+)
+def test_a_gradient_of_another_shape_is_refused(first, cut, shape, steps):
+    """Kernels would read beyond its end. Also when the steps around are replayed."""
+    layer = WithoutLast(())
+    net = xpnn.Sequential([*first(), layer], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    x = np.ones(shape)
+    for step in range(steps):
+        if step == steps - 1:
+            layer.cut = cut
+        y = np.zeros(net.eval(x).shape)
+        if step == steps - 1:
+            before = net.parameters.values.copy()
+            with pytest.raises(xpnn.ShapeError, match=r"\(WithoutLast\): the input has shape"):
+                net.train(x, y)
+            assert (net.parameters.values.array == before).all()
+        else:
+            net.train(x, y)
+
+
+def test_a_layer_that_returns_a_list_is_named():
+    class Listing(xpnn.Layer):
+        def forward(self, input):
+            return input.tolist()
+
+    net = xpnn.Sequential([L.Linear(3, 3), Listing()], xpnn.MeanSquaredError(), lr=0.1)
+    with pytest.raises(xpnn.ShapeError, match=r"\(Listing\): forward returned no array, but list"):
+        net.train(np.ones((2, 3)), np.ones((2, 3)))

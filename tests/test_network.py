@@ -472,6 +472,22 @@ def test_layers_may_not_change_under_an_optimizer_with_a_state(change):
     net.train(X, Y)
 
 
+def test_layers_without_parameters_may_be_exchanged_in_a_training():
+    net, other = (
+        Sequential([Linear(4, 8), Tanh(), Linear(8, 3)], SoftmaxCrossEntropy(), lr=0.1, seed=4)
+        for _ in range(2)
+    )
+    for each in (net, other):
+        each.optimizer.momentum = 0.9
+        each.train(X, Y)
+    net.layers[1] = Tanh()
+    for _ in range(6):
+        assert net.train(X, Y)[1] == other.train(X, Y)[1]
+    net.layers[1] = ReLU()
+    other.train(X, Y), net.train(X, Y)
+    assert (values(net) != values(other)).any()
+
+
 # Layers shared between networks
 
 

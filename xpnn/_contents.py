@@ -59,13 +59,17 @@ class Contents:
             fresh = Parameters(layers, self.backend)
         if self.optimizer_state:
             if known is not None:
-                fits = known.layers == layers and known.values.parts == fresh.values.parts
+                # Others, such as an activation, may come and go.
+                own = [(key, layer) for key, layer in known.layers.items() if layer.params]
+                fits = all(layers.get(key) is layer for key, layer in own)
+                fits = fits and known.values.parts == fresh.values.parts
             else:  # in a copy
                 shape = fresh.values.array.shape
                 fits = all(vector.shape == shape for vector in self.optimizer_state.values())
             if not fits:
                 raise XpnnError(
-                    "layers or parameters were added or removed after training had begun"
+                    "layers or parameters were added or removed after training had begun: what "
+                    "the optimizer remembers does not fit. Assign network.optimizer to begin anew"
                 )
         self._parameters, self._places = fresh, places
         return fresh

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..layers import (
@@ -91,8 +93,22 @@ def why_no_kernels() -> str | None:
     """Say why Numba's kernels cannot be used; None if they can."""
     if importlib.util.find_spec("numba") is None:
         return "Numba is not installed: pip install 'xpnn[fast]'"
+    fault = _numba_fault()
+    if fault is not None:
+        return f"Numba does not work here: {fault}"
     if sys.byteorder != "little":
         return "the kernels read random bits in little-endian order"
+    return None
+
+
+@cache
+def _numba_fault() -> str | None:
+    """Say why Numba cannot be imported, such as a NumPy that is too new for it; warn once."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        warnings.warn(f"no fused kernels: Numba does not work here: {error}", stacklevel=2)
+        return str(error)
     return None
 
 
@@ -230,9 +246,8 @@ def _sequences(layer: Any, dtype: str, scratch: Scratch) -> Step:
 def _why_not(layer: Layer, lack: str | None) -> str:
     if not is_built_in(layer):
         return "the layer itself: not a class of xpnn's"
-    if lack is not None and any(
-        type(layer) in place for place in (*_PLACES, _SEQUENCES, _ATTENTION)
-    ):
+    places = *_PLACES, *_IMAGE_PLACES, _SEQUENCES, _ATTENTION, _COMPOSITES
+    if lack is not None and any(type(layer) in place for place in places):
         return f"the layer itself: {lack}"
     return "the layer itself: there is no kernel for it"
 

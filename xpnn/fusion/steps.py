@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._standard import Array
+from ..errors import ShapeError
 from ..kernels.recording import current, spoil
 from ..layers import Flatten, Linear
 from ..layers.layer import Layer
@@ -145,16 +146,41 @@ class LayerStep(PlanStep):
         self.joins = joins
         self.takes_last = takes_last
         self.replays = type(layer) is Flatten  # which shows the same memory, as a rule
+        self._shape: tuple[int, ...] = ()  # of the last input
 
     def forward(self, input: Array) -> Array:
-        """Return what the layer makes of the input."""
+        """Return what the layer makes of the input.
+
+        Raises
+        ------
+        ShapeError
+            If that is no array.
+        """
         output = self._layer.forward(input)
+        if not hasattr(output, "shape"):
+            raise ShapeError(
+                f"{self._layer.name}: forward returned no array, but {type(output).__name__}"
+            )
         _expect_same_memory(input, output)
+        self._shape = input.shape
         return output
 
     def backward(self, dout: Array) -> Array:
-        """Let the layer do its backward pass."""
+        """Let the layer do its backward pass.
+
+        Raises
+        ------
+        ShapeError
+            If the gradient has not the shape of the input: kernels would read beyond its end.
+        """
         dinput = self._layer.backward(dout)
+        shape = getattr(dinput, "shape", None)
+        if dinput is not None and shape != self._shape:  # there is none of ids
+            raise ShapeError(
+                f"{self._layer.name}: the input has shape {tuple(self._shape)}, but backward "
+                f"returned {type(dinput).__name__ if shape is None else 'a gradient'} "
+                f"of shape {shape}"
+            )
         _expect_same_memory(dout, dinput)
         return dinput
 

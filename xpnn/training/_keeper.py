@@ -197,7 +197,7 @@ def check_same(stored: Stored, made_of: dict[str, Any]) -> None:
     if found:
         raise ConfigurationError(
             f"{os.fspath(stored.path)}: the training cannot go on to the same result, since it "
-            f"has changed (force goes on all the same): {'; '.join(found)}"
+            f"has changed (force=True, or --force, goes on all the same): {'; '.join(found)}"
         )
 
 
