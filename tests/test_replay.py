@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -258,18 +261,14 @@ def test_number_of_threads_is_noticed():
         fusion.set_num_threads(before)
 
 
-def test_while_another_thread_has_the_pool():
+def test_while_another_thread_has_the_pool(monkeypatch):
     nets = [network() for _ in range(2)]
     for step in range(10):
         nets[0].train(*batch(step))
-        held = step >= 5
-        if held:
-            assert threads._POOL.acquire(blocking=False)
-        try:
+        with monkeypatch.context() as patch:
+            if step >= 5:
+                patch.setitem(threads._POOL._owner, "thread", -1)
             nets[1].train(*batch(step))
-        finally:
-            if held:
-                threads._POOL.release()
     assert (nets[0].parameters.values.array == nets[1].parameters.values.array).all()
 
 
@@ -541,3 +540,19 @@ def test_settings_of_a_plain_network_are_looked_at_quickly():
         layers = composite.layers if make is resnet else composite.branches[0]
         layers.append(L.ReLU())
         assert not settings.hold()
+
+
+def test_kernels_of_several_processes_are_told_apart(tmp_path):
+    """Numba counts functions in each process: what two have compiled may get the same name."""
+    program = """
+import sys
+from xpnn.kernels.numba import activations, program
+wanted = [norm for norm in (False, True) if str(norm) in sys.argv]
+kernels = [activations.BACKWARD["relu", norm]["float32"] for norm in wanted]
+assert len({program._entry(kernel) for kernel in kernels}) == len(kernels)
+"""
+    # Names have the settings of the compiler in them, in the order of a set.
+    settings = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": "0"}
+    for kinds in (["False"], ["True"], ["False", "True"]):
+        command = [sys.executable, "-c", program, *kinds]
+        subprocess.run(command, check=True, env=os.environ | settings)

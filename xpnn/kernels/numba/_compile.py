@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -47,6 +48,7 @@ _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 _DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:8]
 
 _LOCK = threading.Lock()
+_count: Counter[str] = Counter()  # of kernels with a name
 
 #: A function that becomes part of every kernel that calls it. Its arithmetic is done as written:
 #: tricks with rounding survive in it.
@@ -118,6 +120,11 @@ class Kernel:
 
     def __init__(self, function: Callable[..., Any], arguments: str) -> None:
         self._function = function
+        # Numba tells functions of one name apart by counting them in each process, so that what two
+        # processes have compiled may have the same name, by which `program` finds it.
+        name = f"{function.__module__}.{function.__qualname__}"
+        self._number = _count[name]
+        _count[name] += 1
         self.arguments = [kind.removesuffix("!") for kind in arguments.split()]
         self._written = [kind.endswith("!") for kind in arguments.split()]
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -156,7 +163,8 @@ class Kernel:
         function = FunctionType(
             known.__code__, known.__globals__, known.__name__, None, known.__closure__
         )
-        function.__qualname__ = known.__qualname__ + ("_parallel" if parallel else "")
+        function.__qualname__ = f"{known.__qualname__}_{self._number}"
+        function.__qualname__ += "_parallel" if parallel else ""
         function.__module__ = known.__module__
         return numba.njit(
             fastmath=_SUMMING,
@@ -208,7 +216,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
     def on_start(self, event: Any) -> None:
         if not _Announcer.told:
             _Announcer.told = True
-            print("xpnn: compiling kernels, once on this machine: some seconds", file=sys.stderr)
+            print("xpnn: compiling kernels, some seconds at the first time", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
         """Nothing more to say."""

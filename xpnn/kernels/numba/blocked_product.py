@@ -125,7 +125,9 @@ def _panel(dtype: str, width: int) -> Panel:
     bits = 8 * np.dtype(dtype).itemsize
     lanes = 8 * width // bits
     signature = types.void(*[types.int64] * len(_ARGUMENTS))
-    source = named_by_sources(_make(bits, lanes, _TALL[width], *_HEIGHTS[width]))
+    source = _make(bits, lanes, _TALL[width], *_HEIGHTS[width])
+    source.__qualname__ += f"_{bits}_{lanes}"  # as for kernels
+    source = named_by_sources(source)
 
     with announced():
         try:
