@@ -40,6 +40,8 @@ PHASE = 8
 
 #: Of filters and channels, for `winograd`: vectors of them are full in either type.
 _WHOLE = 16
+#: And so many have to be there at least.
+_MANY = 32
 
 #: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and
 #: up to four times as many take about this factor of the time.
@@ -97,13 +99,17 @@ class Geometry:
         """Channels that a filter sees."""
         return self.channels // self.groups
 
-    @property
+    @cached_property
     def by_squares(self) -> bool:
-        """Whether `winograd` makes the output and the gradient of the input."""
+        """Whether `winograd` makes the output and the gradient of the input.
+
+        With fewer channels its sums take as long as the products that it spares.
+        """
         simple = self.groups == 1 and self.kernel == (3, 3)
         simple = simple and self.stride == (1, 1) and self.dilation == (1, 1)
         full = self.channels % _WHOLE == 0 and self.filters % _WHOLE == 0
-        return simple and full and min(*self.count, *self.sizes) >= 2
+        many = min(self.channels, self.filters) >= _MANY
+        return simple and full and many and min(*self.count, *self.sizes) >= 2
 
     @property
     def packed_size(self) -> int:

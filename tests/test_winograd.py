@@ -1,0 +1,124 @@
+"""Convolution by squares of pixels against its definition, on images of all sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnn
+from xpnn import layers as L
+
+pytest.importorskip("numba")
+
+from xpnn.kernels.numba import blocked_product
+from xpnn.kernels.numba.geometry import SQUARES, Geometry
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+#: Of one product and its rounding, relative to the largest number of the result.
+LIMIT = {"float32": 1e-6, "float64": 1e-15}
+
+
+def convolved(x: Any, filters: Any, padding: int) -> Any:
+    """Convolve by the definition, in the widest type that NumPy has."""
+    x = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)]).astype(np.longdouble)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
+    return np.einsum("nchwij,fcij->nfhw", windows, filters.astype(np.longdouble))
+
+
+def step_of(net: xpnn.Sequential) -> Any:
+    step = xpnn.fusion.plan(net).steps[0]
+    step.wants_gradient = True
+    return step
+
+
+def far(actual: Any, expected: Any) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+@each_dtype
+@pytest.mark.parametrize("run", [False, True], ids=["alone", "in a run"])
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("channels", "filters", "size"),
+    [
+        (32, 32, (4, 4)),
+        (32, 48, (5, 7)),
+        (48, 32, (9, 4)),
+        (64, 96, (12, 13)),
+        (32, 64, (33, 18)),
+    ],
+)
+def test_output_and_gradients(channels, filters, size, padding, run, dtype):
+    rng = np.random.default_rng(channels + padding)
+    layers: list[L.Layer] = [L.Conv2d(channels, filters, 3, padding=padding)]
+    if run:  # with what does nothing, so that images stay with channels last
+        layers.append(L.AvgPool2d(1))
+    net = xpnn.Sequential(layers, xpnn.MeanSquaredError(), lr=0.1, seed=0, dtype=dtype)
+    _ = net.parameters
+    layer = net.layers[0]
+    W, b = np.array(layer.params["W"]), rng.standard_normal(filters).astype(dtype)
+    layer.params["b"] = b
+    x = rng.standard_normal((3, channels, *size)).astype(dtype)
+    step = step_of(net)
+    expected = convolved(x, W, padding) + b[:, None, None]
+    for output in (step.forward(x), step.evaluate(x)):
+        assert far(output, expected) < LIMIT[dtype]
+    output = step.forward(x)
+    dout = rng.standard_normal(output.shape).astype(dtype)
+    turned = W.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    full = convolved(dout, turned, 2)  # of the padded input
+    rows, columns = (slice(padding, padding + extent) for extent in size)
+    assert far(step.backward(dout), full[:, :, rows, columns]) < LIMIT[dtype]
+    x64 = np.pad(x.astype(float), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    windows = np.lib.stride_tricks.sliding_window_view(x64, dout.shape[2:], axis=(2, 3))
+    expected = np.einsum("ncijhw,nfhw->fcij", windows, dout.astype(float), optimize=True)
+    assert far(layer.grads["W"], expected) < 3 * LIMIT[dtype]
+
+
+@pytest.mark.parametrize("size", [(1, 9), (2, 2), (2, 3), (3, 2), (16, 1)])
+def test_small_images(size):
+    """Where there is no square of 2 x 2 pixels the windows are taken as they are."""
+    rng = np.random.default_rng(5)
+    net = xpnn.Sequential([L.Conv2d(32, 32, 3, padding=1)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    x = rng.standard_normal((2, 32, *size)).astype(np.float32)
+    expected = convolved(x, np.array(net.parameters.values.named()["0.W"]), 1)
+    assert far(net.eval(x), expected) < LIMIT["float32"]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_so(number):
+    net = xpnn.Sequential([L.Conv2d(32, 32, 3, padding=1)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    x = np.ones((2, 32, 6, 6), np.float32)
+    x[1, 3, 2, 2] = number
+    output = net.eval(x)
+    assert np.isfinite(output[0]).all()
+    assert not np.isfinite(output[1, :, 1:4, 1:4]).any()
+    with pytest.raises(xpnn.DivergenceError):
+        net.train(x, np.zeros(output.shape))
+
+
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_squares_are_cut_for_every_width_of_vectors(width):
+    panel = blocked_product.panel("float32", width)
+    for channels, size in ((32, 2), (32, 31), (64, 8), (512, 14)):
+        geometry = Geometry(
+            channels, channels, 1, (size, size), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))
+        )
+        assert geometry.by_squares
+        squares = geometry.table(panel)[SQUARES]
+        assert 1 <= squares <= (-(-size // 2)) ** 2
+
+
+def test_which_convolutions():
+    common = (16, 16), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))
+    assert Geometry(32, 48, 1, *common).by_squares
+    assert not Geometry(32, 40, 1, *common).by_squares  # vectors would not be full
+    assert not Geometry(16, 32, 1, *common).by_squares
+    assert not Geometry(64, 64, 2, *common).by_squares
+    for place, other in ((1, (3, 5)), (2, (2, 1)), (3, (1, 2))):
+        settings = list(common)
+        settings[place] = other
+        assert not Geometry(32, 32, 1, *settings).by_squares
