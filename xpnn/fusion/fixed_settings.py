@@ -80,7 +80,7 @@ _PLAIN = (
 
 
 #: What a layer for sequences is given for one batch.
-_OF_BATCH = ("initial", "lengths", "mask")
+_OF_BATCH = ("initial", "lengths", "_mask")
 #: NumPy arrays up to this many bytes are looked at in every step.
 _SMALL = 1 << 14
 
@@ -205,7 +205,7 @@ def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
         for name in _OF_BATCH:
             value = vars(owner).get(name)
             if value is not None and not (isinstance(value, dict) and not value):
-                raise Untraceable(f"{owner.name} has {name!r} of its own for a batch")
+                raise Untraceable(f"{owner.name} has {name.strip('_')!r} of its own for a batch")
     if is_built_in_part(owner):
         for name, value in settings(owner).items():
             if name != "lr":

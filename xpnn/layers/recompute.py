@@ -8,12 +8,13 @@ from typing import Any
 
 from .._standard import Array, array_namespace
 from ._chain import Chain, every_layer
+from ._sequence import SequenceLayer
 from .layer import Layer
 
 __all__ = ["Recompute"]
 
 #: What the layers may be told from outside before a forward pass.
-_CIRCUMSTANCES = ("mode", "stream", "step", "mask", "lengths", "initial")
+_CIRCUMSTANCES = ("mode", "stream", "step", "lengths", "initial")
 _Circumstances = list[tuple[Layer, dict[str, Any]]]
 
 
@@ -128,7 +129,10 @@ class Recompute(Layer):
 
 
 def _take(layer: Layer) -> dict[str, Any]:
-    return {name: value for name, value in vars(layer).items() if name in _CIRCUMSTANCES}
+    found = {name: value for name, value in vars(layer).items() if name in _CIRCUMSTANCES}
+    if isinstance(layer, SequenceLayer):  # whose mask may be a `Masked`'s around
+        found["mask"] = layer.mask
+    return found
 
 
 def _give(circumstances: _Circumstances) -> None:
