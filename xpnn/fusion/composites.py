@@ -10,7 +10,7 @@ from ..layers.layer import Layer
 from .runs import Run
 from .steps import PlanStep, Scratch, Step
 
-__all__ = ["CompositeStep", "remarks", "tell"]
+__all__ = ["CompositeStep", "tell"]
 
 
 class CompositeStep(Step):
@@ -29,6 +29,8 @@ class CompositeStep(Step):
         Shared by the steps of the plan around.
     remark : str
         For people.
+    names : sequence of str
+        Those of the ways, for people.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class CompositeStep(Step):
         dtype: str,
         scratch: Scratch,
         remark: str,
+        names: Sequence[str] = ("",),
     ) -> None:
         super().__init__(layers, dtype, scratch, remark)
+        self.ways = list(zip(names, ways, strict=True))
         self._ways = [Run(way, learns=True) for way in ways]
         self.joins = all(step.joins for way in ways for step in way)
 
@@ -73,8 +77,3 @@ def tell(steps: Sequence[PlanStep], **settings: bool) -> None:
         if isinstance(step, Step):
             for name, value in settings.items():
                 setattr(step, name, value)
-
-
-def remarks(steps: Sequence[PlanStep]) -> str:
-    """Return how the steps of a way do it, for people."""
-    return "; ".join(step.remark for step in steps)

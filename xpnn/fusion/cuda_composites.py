@@ -26,9 +26,8 @@ class CudaResidualStep(PlanStep):
     def __init__(
         self, layer: Residual, ways: tuple[Sequence[PlanStep], Sequence[PlanStep]]
     ) -> None:
-        inside, beside = ("; ".join(step.remark for step in way) for way in ways)
-        remark = f"step by step: {inside}" + (f"; shortcut: {beside}" if beside else "")
-        super().__init__((layer,), remark)
+        super().__init__((layer,), "step by step")
+        self.ways = list(zip(("layers", "shortcut"), ways, strict=True))
         self._ways = ways
         self.channels_last = bool(ways[0]) and ways[0][-1].channels_last
 

@@ -38,8 +38,8 @@ class BidirectionalStep(CompositeStep):
         dtype: str,
         scratch: Scratch,
     ) -> None:
-        remark = f"both directions: {ways[0][0].remark}"
-        super().__init__((layer,), ways, dtype, scratch, remark)
+        names = [name for name, _ in layer.sublayers()]
+        super().__init__((layer,), ways, dtype, scratch, "both directions", names)
         self._concatenates = layer.merge == "concat"
         for way in ways:  # what they make is put together at once
             tell(way, keeps_output=True, keeps_gradient=True)

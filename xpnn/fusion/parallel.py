@@ -9,7 +9,7 @@ from .._standard import Array
 from ..kernels.numba import columns as columns_of
 from ..kernels.numba import sums
 from ..layers import AvgPool2d, MaxPool2d, Parallel
-from .composites import CompositeStep, remarks, tell
+from .composites import CompositeStep, tell
 from .memory import empty
 from .orders import flat, is_last, laid_out, shaped
 from .steps import PlanStep, Scratch
@@ -38,8 +38,8 @@ class ParallelStep(CompositeStep):
     def __init__(
         self, layer: Parallel, ways: Sequence[Sequence[PlanStep]], dtype: str, scratch: Scratch
     ) -> None:
-        remark = " | ".join(remarks(way) or "the input" for way in ways)
-        super().__init__((layer,), ways, dtype, scratch, f"side by side: {remark}")
+        names = [f"branch {number}" for number in range(len(ways))]
+        super().__init__((layer,), ways, dtype, scratch, "side by side", names)
         self._concatenates, self._axis = layer.merge == "concat", layer.axis
         self._widths: list[int] = []
         self.replays = all(way.replays for way in self._ways)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from .._standard import Array
@@ -183,7 +184,7 @@ class Plan:
         for step in self.steps or []:
             stop = start + len(step.layers) - 1
             where = str(start) if stop == start else f"{start}-{stop}"
-            rows.append((where, ", ".join(map(repr, step.layers)), step.remark))
+            rows += [(where, *_row(step)), *(("", what, how) for what, how in _inner_rows(step))]
             start = stop + 1
         loss, optimizer, regularization = self._parts
         rows.append(("loss", repr(loss), self._loss_remark))
@@ -227,6 +228,24 @@ def plan(network: Network, kernels: bool = True) -> Plan:
     if kernels and isinstance(made, Plan) and made.whole and made.fits(network, parameters):
         return made  # with what it has compiled, and why it could not
     return Plan(network, parameters, kernels)
+
+
+def _row(step: PlanStep) -> tuple[str, str]:
+    """Return what a step does and how; of layers that are made of layers only the kind."""
+    names = (type(each).__name__ if any(each.sublayers()) else repr(each) for each in step.layers)
+    return ", ".join(names), step.remark
+
+
+def _inner_rows(step: PlanStep, indent: str = "  ") -> Iterator[tuple[str, str]]:
+    """Yield the same for the steps that a step is made of."""
+    for name, way in step.ways:
+        if name:
+            yield f"{indent}{name}:", "" if way else "the input itself"
+        for inner in way:
+            what, how = _row(inner)
+            inset = f"{indent}  " if name else indent
+            yield inset + what, how
+            yield from _inner_rows(inner, f"{inset}  ")
 
 
 def _may_learn(layer: Layer) -> bool:

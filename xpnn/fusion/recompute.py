@@ -7,7 +7,7 @@ from typing import Any
 
 from .._standard import Array
 from ..layers import Recompute
-from .composites import CompositeStep, remarks, tell
+from .composites import CompositeStep, tell
 from .steps import PlanStep, Scratch
 
 __all__ = ["RecomputeStep"]
@@ -36,7 +36,7 @@ class RecomputeStep(CompositeStep):
     def __init__(
         self, layer: Recompute, steps: Sequence[PlanStep], dtype: str, scratch: Scratch
     ) -> None:
-        remark = f"step by step, and again in the backward pass: {remarks(steps)}"
+        remark = "step by step, and again in the backward pass"
         super().__init__((layer,), [steps], dtype, scratch, remark)
         self._layer = layer
         self._kept: Any = None

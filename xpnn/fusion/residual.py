@@ -11,7 +11,7 @@ import numpy as np
 from .._standard import Array
 from ..kernels.numba import sums
 from ..layers.layer import Layer
-from .composites import CompositeStep, remarks, tell
+from .composites import CompositeStep, tell
 from .convolution import ConvolutionStep
 from .orders import flat, is_last, laid_out, shaped
 from .runs import Run
@@ -47,11 +47,9 @@ class ResidualStep(CompositeStep):
         dtype: str,
         scratch: Scratch,
     ) -> None:
-        inside, beside = map(remarks, ways)
         self._rectifies = len(layers) > 1
         remark = "step by step, and ReLU with the sum" if self._rectifies else "step by step"
-        remark += f": {inside}" + (f"; shortcut: {beside}" if beside else "")
-        super().__init__(layers, ways, dtype, scratch, remark)
+        super().__init__(layers, ways, dtype, scratch, remark, ("layers", "shortcut"))
         self._output: Any = None  # that of a ReLU
         self._input: Any = None  # the output of a block's ReLU whose gradient is made here
         self._before_rectifies = self._after_takes = False

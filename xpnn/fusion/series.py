@@ -9,7 +9,7 @@ from typing import Any
 from .._standard import Array
 from ..layers import Masked
 from ..layers.layer import Layer
-from .composites import CompositeStep, remarks, tell
+from .composites import CompositeStep, tell
 from .steps import PlanStep, Scratch
 
 __all__ = ["SeriesStep"]
@@ -34,7 +34,7 @@ class SeriesStep(CompositeStep):
     def __init__(
         self, layer: Layer, steps: Sequence[PlanStep], dtype: str, scratch: Scratch
     ) -> None:
-        super().__init__((layer,), [steps], dtype, scratch, f"step by step: {remarks(steps)}")
+        super().__init__((layer,), [steps], dtype, scratch, "step by step")
         self._masked = layer if isinstance(layer, Masked) else None
 
     def forward(self, input: Array) -> Array:

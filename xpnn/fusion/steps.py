@@ -8,6 +8,7 @@ or goes to a layer that is not xpnn's and may keep it, is never in such a buffer
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,15 @@ class PlanStep:
         Whether it is as fast with images (N, C, H, W) whose channels are last in memory.
     channels_last : bool
         Whether it is one for CuPy that gives images with their channels last in memory.
+    ways : sequence of pair of str and sequence of PlanStep
+        Names and steps of what the layer is made of.
     """
 
     joins = False
     replays = False
     takes_last = False
     channels_last = False
+    ways: Sequence[tuple[str, Sequence[PlanStep]]] = ()
 
     def __init__(self, layers: tuple[Layer, ...], remark: str) -> None:
         self.layers = layers
