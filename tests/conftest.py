@@ -35,7 +35,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# XLA has two compilers of elementwise operations as long as it has this flag; others end it.
+# Which of two compilers XLA has for elementwise operations. One that has no such flag any more ends
+# the process, hence the trial.
 _flag = "--xla_cpu_use_fusion_emitters=false"
 if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") and "XLA_FLAGS" not in os.environ:
     _command = [sys.executable, "-c", "import jax; jax.numpy.zeros(1)"]
