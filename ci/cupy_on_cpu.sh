@@ -43,6 +43,7 @@ say "environment in $VENV"
 say "all tests but those of the host"
 host=(architecture augmentation benchmarks blocked_product cli cli_models cli_options cli_results)
 host+=(data data_files data_loading description documentation examples fusion fusion_images)
+host+=(fusion_own)
 host+=(numba_kernels public_api replay text threads)
 host=("${host[@]/#/test_}" faults/test_{damaged_files,kills,lost_terminal,system_calls})
 host=("${host[@]/#/--ignore=tests/}")

@@ -10,7 +10,7 @@ but for their own gradients; ``room`` is for that.
 from __future__ import annotations
 
 from . import geometry as g
-from ._compile import outlined
+from ._compile import inlined, outlined
 from ._memory import fetch_aside
 from .blocked_product import call
 from .winograd import convolve_squares
@@ -22,6 +22,36 @@ __all__ = ["add_bias", "add_filters", "bring_back", "convolve", "normalize_gradi
 _AHEAD = 4
 
 
+@inlined
+def _by_squares(  # type: ignore[no-untyped-def]
+    panel, lanes, table, place, source, wide, depth, packed, start, output, n, room
+):
+    """Make an image of the output from windows that begin at an address.
+
+    ``place`` is where the table has the number of squares, and behind it their tiles.
+    """
+    _, height, width, columns = output.shape
+    convolve_squares(
+        panel,
+        lanes,
+        output.dtype.type(0),
+        source,
+        wide,
+        depth,
+        packed,
+        start.ctypes.data,
+        output.ctypes.data + output.itemsize * n * height * width * columns,
+        height,
+        width,
+        columns,
+        room,
+        table[place],
+        table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],  # the first of which is 0
+        table.ctypes.data + 8 * table[place + 1],
+        table[place + 2],
+    )
+
+
 @outlined
 def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # type: ignore[no-untyped-def]
     """Convolve an image."""
@@ -29,24 +59,9 @@ def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # typ
     _, height, width, filters = output.shape
     _, tall, wide, channels = padded.shape
     if table[g.SQUARES] > 0:
-        convolve_squares(
-            panel,
-            lanes,
-            output.dtype.type(0),
-            padded.ctypes.data + size * n * tall * wide * channels,
-            wide,
-            channels,
-            packed,
-            bias.ctypes.data,
-            output.ctypes.data + size * n * height * width * filters,
-            height,
-            width,
-            filters,
-            room,
-            table[g.SQUARES],
-            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],
-            table.ctypes.data + 8 * table[g.SQUARE_TILES],
-            table[g.SQUARE_TILE_COUNT],
+        source = padded.ctypes.data + size * n * tall * wide * channels
+        _by_squares(
+            panel, lanes, table, g.SQUARES, source, wide, channels, packed, bias, output, n, room
         )
         return
     groups, length = table[g.GROUPS], table[g.FORWARD_LENGTH]
@@ -157,25 +172,11 @@ def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room):  
         pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
         # The last of the rows of taps, from its leftmost pixel on.
         corner = pixel * filters + table[table[g.BACK_OFFSETS] + 2]
-        convolve_squares(
-            panel,
-            lanes,
-            dinput.dtype.type(0),
-            gradient.ctypes.data + size * corner,
-            broad,
-            filters,
-            turned,
-            zeros.ctypes.data,
-            dinput.ctypes.data + size * n * height * width * channels,
-            height,
-            width,
-            channels,
+        source = gradient.ctypes.data + size * corner
+        _by_squares(
+            panel, lanes, table, g.BACK_SQUARES, source, broad, filters, turned, zeros, dinput, n,
             room,
-            table[g.BACK_SQUARES],
-            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],
-            table.ctypes.data + 8 * table[g.BACK_SQUARE_TILES],
-            table[g.BACK_SQUARE_TILE_COUNT],
-        )
+        )  # fmt: skip
         return
     groups, length = table[g.GROUPS], table[g.BACK_LENGTH]
     depth = channels // groups
