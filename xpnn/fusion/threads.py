@@ -220,7 +220,7 @@ def _after_fork() -> None:
     """Begin anew in a child, where only the thread that forked goes on."""
     global _LOCK, _POOL, _forked
     _LOCK, _POOL = threading.Lock(), _Claim()
-    _LOCAL.team = _ALONE
+    _LOCAL.team, _LOCAL.before = _ALONE, 0
     _forked = _forked or _awake  # GNU's OpenMP ends a child that uses its parent's pool
     found = controls() if _holders else None
     if found is not None:

@@ -78,7 +78,7 @@ def backward(  # type: ignore[no-untyped-def]
     weights : (F, C / groups * taps)
     turned : (geometry.turned_size,)
         Room for the weights in the order of `pack_turned`.
-    zeros : (F,) or longer
+    zeros : (C,) or longer
     partial : (parts, F * C / groups * taps + F)
         Room for what each part of the images adds to the gradients of filters (tap, channel,
         filter) and bias.
