@@ -141,7 +141,7 @@ class TestArguments:
             ({"name_or_path": "a.npz"}, DataError, "a.npz: No such file"),
             ({"name_or_path": "x.npy"}, ConfigurationError, "expected a pair, 'x.npy,y.npy'"),
             ({"name_or_path": "x.npy,y.npy"}, DataError, "x.npy: No such file"),
-            ({"name_or_path": "a.csv"}, ConfigurationError, "say which column is the target"),
+            ({"name_or_path": "a.csv"}, DataError, "a.csv: No such file"),
             ({"name_or_path": "a.csv", "target": 0}, DataError, "a.csv: No such file"),
             ({"name_or_path": "."}, DataError, "no .npy files in this folder"),
         ],
@@ -149,6 +149,11 @@ class TestArguments:
     def test_refuses(self, arguments, error, message):
         with pytest.raises(error, match=re.escape(message)):
             load(**arguments)
+
+    def test_asks_for_the_target_of_a_table_that_is_there(self, tmp_path):
+        (tmp_path / "a.csv").write_text("length,width\n1,2\n")
+        with pytest.raises(ConfigurationError, match="say which column is the target"):
+            load(tmp_path / "a.csv")
 
 
 def write_idx(path, array, zipped):

@@ -56,6 +56,10 @@ def load_own(
         arrays = {"x": _numpy_files.read_npy(x_path), "y": _numpy_files.read_npy(y_path)}
     else:
         if target is None:
+            try:
+                path.stat()  # of two mistakes, a mistyped name comes first
+            except OSError as error:
+                raise DataError(f"{path}: {error.strerror or error}") from error
             raise ConfigurationError(
                 f"{text}: say which column is the target: target='NAME', or --target NAME"
             )
