@@ -43,6 +43,14 @@ def test_the_cpu_alone_means_numpy():
         assert chosen.asarray([1.0]).dtype == np.float32
 
 
+def test_the_type_may_be_an_object(backend_each_dtype):
+    plain = backend_each_dtype.plain
+    for dtype in (getattr(np, plain.dtype), np.dtype(plain.dtype), plain.float_dtype):
+        chosen = open_backend(plain.name, plain.device_name, dtype)
+        assert chosen == plain
+        assert type(chosen.dtype) is str
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_alone_means_cupy(device, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -338,7 +346,7 @@ def test_unknown_names(arguments, message):
     assert message in one_line(error)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float", "double", np.float32, None])
+@pytest.mark.parametrize("dtype", ["float16", "float", "double", np.float16, float, None, 32])
 def test_unknown_types(dtype):
     with pytest.raises(ConfigurationError, match="unknown dtype"):
         open_backend(dtype=dtype)

@@ -93,6 +93,8 @@ def test_a_back_end_that_is_there_may_be_given():
     plain = open_backend(dtype="float64")
     assert classifier(plain).backend is plain
     assert classifier(plain, dtype="float64").parameters.values.array.dtype == np.float64
+    assert classifier(plain, dtype=np.float64).backend is plain
+    assert classifier(None, dtype=np.float64).backend.dtype == "float64"
 
 
 def test_an_unusable_back_end_is_an_error_at_once():

@@ -39,6 +39,7 @@ __all__ = [
     "sigmoid",
     "sign",
     "softplus",
+    "type_name",
     "vector_of_zeros",
     "zeros",
 ]
@@ -94,7 +95,12 @@ def is_synchronous(array: Array) -> bool:
 
 def dtype_name(array: Array) -> str:
     """Return the name of an array's type as NumPy has it, such as "float32"."""
-    name = getattr(array.dtype, "name", None) or str(array.dtype)
+    return type_name(array.dtype)
+
+
+def type_name(dtype: Any) -> str:
+    """Return the name of a type of any library as NumPy has it; of a name, that name."""
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(name).rsplit(".", 1)[-1]
 
 

@@ -18,7 +18,7 @@ import array_api_compat
 import numpy as np
 
 from ._devices import BACKENDS, OPEN, cupy_memory, cupy_scope, import_library
-from ._standard import Array, array_namespace, from_host, library_name
+from ._standard import Array, array_namespace, from_host, library_name, type_name
 from .errors import BackendError, ConfigurationError, DataError, unknown
 
 __all__ = ["BACKENDS", "Backend", "backend", "backend_of", "to_host"]
@@ -150,7 +150,7 @@ class Backend:
         host = self.host_data(value, name)
         dtype = dtype or self._default_dtype(host.dtype.kind)
         # Cast before the transfer: float64 data need not travel as float64.
-        host = np.asarray(host, dtype=_numpy_dtype(dtype))
+        host = np.asarray(host, dtype=type_name(dtype))
         return from_host(host, like=self._anchor, dtype=dtype)
 
     def host_data(self, value: Any, name: str = "") -> np.ndarray[Any, Any]:
@@ -223,7 +223,7 @@ class Backend:
         raise DataError(f"expected real numbers, got {array.dtype}")
 
 
-def backend(name: str | None = None, device: str | None = None, dtype: str = "float32") -> Backend:
+def backend(name: str | None = None, device: str | None = None, dtype: Any = "float32") -> Backend:
     """Choose where arrays live.
 
     Parameters
@@ -234,7 +234,7 @@ def backend(name: str | None = None, device: str | None = None, dtype: str = "fl
         "cpu", "cuda", "cuda:1", or a name that the library knows. By default the CPU, or the
         default device of the library that was named.
     dtype : {"float32", "float64"}
-        The floating-point type.
+        The floating-point type; also as an object, such as ``numpy.float64``.
 
     Where the program names no library or no device, the environment variables ``XPNN_BACKEND``
     and ``XPNN_DEVICE`` do.
@@ -253,7 +253,8 @@ def backend(name: str | None = None, device: str | None = None, dtype: str = "fl
     """
     name = name if name is not None else os.environ.get("XPNN_BACKEND") or None
     device = device if device is not None else os.environ.get("XPNN_DEVICE") or None
-    if dtype not in ("float32", "float64"):
+    precision = type_name(dtype)
+    if precision not in ("float32", "float64"):
         raise ConfigurationError(unknown("dtype", dtype, ["float32", "float64"]))
     if device is not None and not isinstance(device, str):
         raise BackendError(f"expected a device such as 'cpu' or 'cuda:1', got {device!r}")
@@ -263,10 +264,11 @@ def backend(name: str | None = None, device: str | None = None, dtype: str = "fl
         raise BackendError(unknown("back end", name, BACKENDS))
     library = import_library(name)
     place = OPEN[name](library, device)
-    chosen = Backend(name, library, place, dtype)
-    if dtype not in library.__array_namespace_info__().dtypes(device=place, kind="real floating"):
+    chosen = Backend(name, library, place, precision)
+    types = library.__array_namespace_info__().dtypes(device=place, kind="real floating")
+    if precision not in types:
         hint = ": set the environment variable JAX_ENABLE_X64=1" if name == "jax" else ""
-        raise BackendError(f"{chosen} has no {dtype}{hint}")
+        raise BackendError(f"{chosen} has no {precision}{hint}")
     return chosen
 
 
@@ -292,9 +294,3 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     if name == "array_api_strict":
         return np.asarray(array.to_device(array_namespace(array).Device("CPU_DEVICE")))
     return np.asarray(array)
-
-
-def _numpy_dtype(dtype: Any) -> Any:
-    """NumPy's type of the same name as a type of any library."""
-    name = getattr(dtype, "__name__", None) or str(dtype)
-    return np.dtype(name.rsplit(".", 1)[-1])

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ._checks import checked_flag, checked_number, expect_kind
 from ._contents import Contents
 from ._objective import Objective
-from ._standard import Array
+from ._standard import Array, type_name
 from .backend import Backend
 from .backend import backend as open_backend
 from .errors import ConfigurationError, DataError, DivergenceError
@@ -53,7 +53,8 @@ class Network(Contents, Objective):
     backend : str or Backend, optional
         The array library by its name, or a back end made by `xpnn.backend`.
     dtype : {"float32", "float64"}
-        Type of the parameters and of all computation.
+        Type of the parameters and of all computation; also as an object, such as
+        ``numpy.float64``.
     seed : int, optional
         0 <= seed < 2**64. Initial weights and random masks follow from it, the same on every
         device. By default a random one, kept in `seed`.
@@ -95,7 +96,7 @@ class Network(Contents, Objective):
         optimizer: Optimizer | None = None,
         device: str | None = None,
         backend: str | Backend | None = None,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         seed: int | None = None,
         fuse: bool = True,
     ) -> None:
@@ -117,7 +118,7 @@ class Network(Contents, Objective):
         if isinstance(backend, Backend):
             if device is not None:
                 raise ConfigurationError("give either a Backend or a device, not both")
-            if dtype not in ("float32", backend.dtype):
+            if type_name(dtype) not in ("float32", backend.dtype):
                 raise ConfigurationError("give either a Backend or a dtype, not both")
             self.backend = backend
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ._checks import expect_kind
 from ._standard import Array
@@ -54,7 +55,7 @@ class Sequential(Network):
         optimizer: Optimizer | None = None,
         device: str | None = None,
         backend: str | Backend | None = None,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         seed: int | None = None,
         fuse: bool = True,
     ) -> None:
