@@ -235,6 +235,16 @@ def test_get() -> None:
     assert repr(get("r2")) == "R2()"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("acuracy", "accuracy"), ("acc", "accuracy"), ("MSE", "rmse"), ("xyz", None)],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name, meant):
+    question = r"\." if meant is None else f": did you mean '{meant}'\\?"
+    with pytest.raises(ConfigurationError, match=f"unknown metric '{name}'{question} Known: "):
+        get(name)
+
+
 @pytest.mark.parametrize("name", ["acuracy", "top0", "top", "top-1", "", None, 5, Accuracy])
 def test_get_refuses(name: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"unknown metric .*Known: accuracy, .*top5"):

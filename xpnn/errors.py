@@ -128,9 +128,14 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     --------
     >>> print(unknown("optimizer", "adm", ["adam", "sgd"]))
     unknown optimizer 'adm': did you mean 'adam'? Known: adam, sgd
+    >>> print(unknown("metric", "acc", ["accuracy", "mae"]))
+    unknown metric 'acc': did you mean 'accuracy'? Known: accuracy, mae
     """
     choices = sorted(known)
     folded = {choice.casefold(): choice for choice in choices}
-    near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    text = str(name).casefold()
+    # An abbreviation has too few letters in common with the whole to count as close.
+    begun = [choice for choice in folded if text and choice.startswith(text)]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(text, folded, n=1)
     question = f": did you mean {folded[near[0]]!r}?" if near else "."
     return f"unknown {kind} {name!r}{question} Known: {', '.join(choices)}"
