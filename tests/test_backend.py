@@ -258,15 +258,21 @@ def test_arrays_of_another_library_are_refused(backend):
     with pytest.raises(BackendError) as error:
         plain.asarray(array)
     assert one_line(error) == (
-        "expected NumPy data or an array of numpy on cpu, "
-        "got an array of array_api_strict on CPU_DEVICE"
+        "expected NumPy data, got an array of array_api_strict on CPU_DEVICE: choose "
+        "backend='array_api_strict', device='CPU_DEVICE', or convert it by "
+        "xpnn.backend('array_api_strict').to_host(array)"
     )
 
 
 def test_arrays_of_torch_are_refused_by_numpy():
     torch = pytest.importorskip("torch")
-    with pytest.raises(BackendError, match="numpy on cpu, got an array of torch on cpu"):
-        open_backend().asarray(torch.ones(2))
+    tensor = torch.ones(2, requires_grad=True)
+    message = r"choose backend='torch', device='cpu', or convert it by (xpnn\..*\(array\))$"
+    with pytest.raises(BackendError, match=message) as error:
+        open_backend().asarray(tensor)
+    advice = re.search(message, str(error.value))[1]
+    assert eval(advice, {"xpnn": xpnn, "array": tensor}).tolist() == [1.0, 1.0]
+    assert open_backend("torch", "cpu").owns(tensor)
 
 
 def test_arrays_of_another_device_are_refused():
@@ -275,7 +281,7 @@ def test_arrays_of_another_device_are_refused():
     array = first.asarray([1.0])
     assert first.owns(array)
     assert not second.owns(array)
-    with pytest.raises(BackendError, match=r"on device2, got an array of .* on device1$"):
+    with pytest.raises(BackendError, match=r"on device2, got an array of .* on device1: "):
         second.asarray(array)
 
 

@@ -97,6 +97,25 @@ def test_a_back_end_that_is_there_may_be_given():
     assert classifier(None, dtype=np.float64).backend.dtype == "float64"
 
 
+def test_a_forward_pass_by_itself_takes_what_eval_takes(library):
+    net = classifier(library.plain)
+    expected = library.to_host(net.eval(X))
+    for input in (X.tolist(), X.astype(np.float32), library.asarray(X.astype(np.float32))):
+        assert_close(library.to_host(net.forward(input)), expected, "float32")
+
+
+@pytest.mark.parametrize("call", ["forward", "eval"])
+def test_what_is_no_input_is_named(call):
+    pytest.importorskip("array_api_strict")
+    foreign = open_backend("array_api_strict").asarray(X)
+    with pytest.raises(DataError, match=r"^input: expected real numbers, got None$"):
+        getattr(classifier(), call)(None)
+    with pytest.raises(BackendError, match=r"^input: expected NumPy data, got an array of ar"):
+        getattr(classifier(), call)(foreign)
+    with pytest.raises(ShapeError, match=r"layer 0 \(Linear\)"):
+        getattr(classifier(), call)([1.0, 2.0])
+
+
 def test_an_unusable_back_end_is_an_error_at_once():
     with pytest.raises(BackendError, match="unknown back end"):
         classifier("nmupy")
@@ -723,7 +742,7 @@ def test_summary_wants_the_shape_of_a_sample(shape):
     ("arguments", "message"),
     [
         ((X.astype(str), Y), "^input: expected real numbers, got an array of dtype <U"),
-        ((None, Y), "^input: expected real numbers, got an array of dtype object$"),
+        ((None, Y), "^input: expected real numbers, got None$"),
         ((X, list("abc" * 20)[: len(Y)]), "^target: .* dtype <U1: .*numpy.unique"),
         ((X, np.array(["a", None] * (len(Y) // 2))), "^target: .* dtype object: .*numpy.unique"),
         (([[1.0], [1.0, 2.0]], Y), "^input: expected rows of equal length"),

@@ -111,7 +111,9 @@ class Backend:
         """Tell whether ``array`` is an array of this library on this device."""
         if type(array) is np.ndarray:  # told apart by what follows, too, but that takes a while
             return self.name == "numpy"
-        if not array_api_compat.is_array_api_obj(array) or library_name(array) != self.name:
+        if type(array) is not type(self._anchor) and (
+            not array_api_compat.is_array_api_obj(array) or library_name(array) != self.name
+        ):
             return False
         place = array_api_compat.device(array)
         # What jax.jit traces has no device: it runs where the arguments are.
@@ -176,9 +178,14 @@ class Backend:
         if array_api_compat.is_array_api_obj(value) and not isinstance(
             value, np.ndarray | np.generic
         ):
+            other, own = (
+                backend_of(value),
+                "" if self.name == "numpy" else f" or an array of {self}",
+            )
             raise BackendError(
-                f"{place}expected NumPy data or an array of {self}, "
-                f"got an array of {backend_of(value)}"
+                f"{place}expected NumPy data{own}, got an array of {other}: choose "
+                f"backend={other.name!r}, device={other.device_name!r}, or convert it by "
+                f"xpnn.backend({other.name!r}).to_host(array)"
             )
         try:
             array = np.asarray(value)
@@ -187,10 +194,8 @@ class Backend:
         if array.dtype.kind not in "fiub":
             text = array.dtype.kind in "SUO" and isinstance(next(array.flat, None), str | bytes)
             hint = ": labels become numbers by numpy.unique(labels, return_inverse=True)"
-            raise DataError(
-                f"{place}expected real numbers, got an array of dtype {array.dtype}"
-                f"{hint if text else ''}"
-            )
+            told = "None" if value is None else f"an array of dtype {array.dtype}"
+            raise DataError(f"{place}expected real numbers, got {told}{hint if text else ''}")
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             # NumPy drops the mask and shows whatever lies beneath it.
             raise DataError(

@@ -103,6 +103,8 @@ class Sequential(Network):
 
     def forward(self, input: Array) -> Array:
         """Return the output of the last layer."""
+        if not self.backend.owns(input):  # called by somebody, rather than by `train` or `eval`
+            input = self.prepare_input(input)
         for layer in self.layers:
             input = layer.forward(input)
         return input
