@@ -164,7 +164,11 @@ BATCH = np.random.default_rng(5).standard_normal((4, 3))
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (ForgetsAGradient, r"gradient by 0\.s: backward says 0\.0, differences say"),
+        (
+            ForgetsAGradient,
+            r"^layer 0 \(ForgetsAGradient\): backward wrote no gradient of 's', or only zeros; "
+            r"gradient by 0\.s: backward says 0\.0, differences say",
+        ),
         (ForgetsToReturn, "gradient by input: backward returns None"),
         (ForgetsTheMean, r"gradient by 0\.s: backward says"),
         (SumsTooMuch, r"gradient by input: expected shape \(4, 3\), got \(4, 1\)"),

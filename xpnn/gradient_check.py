@@ -192,14 +192,14 @@ def _check_here(
         raise GradientError("forward or backward changes the input, which it must leave as it is")
     parameters = network.parameters
     gradients = {key: _copy(place, grad) for key, grad in parameters.grads.named().items()}
-    parts = {p.key: parameters.layers[p.layer].params for p in parameters.values.parts}
+    layers = {p.key: parameters.layers[p.layer] for p in parameters.values.parts}
     names = {p.key: p.name for p in parameters.values.parts}
 
     def loss_at(value: np.ndarray[Any, Any], key: str) -> float:
         if key == "input":
             loss, _ = network.gradients(value, target, mode=mode)
         else:
-            parts[key][names[key]] = place.asarray(value)
+            layers[key].params[names[key]] = place.asarray(value)
             loss, _ = network.gradients(input, target, mode=mode)
         return float(loss)
 
@@ -218,8 +218,16 @@ def _check_here(
     for key, value in parameters.values.named().items():
         point = _copy(place, value)
         slope_at = functools.partial(loss_at, key=key)
-        errors[key] = check_derivative(slope_at, point, gradients[key], key, rng)
-        parts[key][names[key]] = place.asarray(point)
+        try:
+            errors[key] = check_derivative(slope_at, point, gradients[key], key, rng)
+        except GradientError as error:
+            if isinstance(error, _KinkError) or gradients[key].any():
+                raise
+            raise GradientError(
+                f"{layers[key].name}: backward wrote no gradient of {names[key]!r}, or only zeros; "
+                f"{error}"
+            ) from None
+        layers[key].params[names[key]] = place.asarray(point)
     return errors
 
 
