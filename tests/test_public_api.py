@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.metadata
 import inspect
 import os
@@ -116,6 +117,11 @@ def test_top_level_offers_what_its_all_lists():
     offered = (visible | set(_on_demand.NAMES)) - hidden
     assert offered == set(xpnn.__all__) - hidden - {"__version__", "fusion"}
     assert [name for name in xpnn.__all__ if not hasattr(xpnn, name)] == []
+
+
+def test_a_star_import_hides_nothing_of_python():
+    assert set(xpnn.__all__) & (sys.stdlib_module_names | set(dir(builtins))) == set()
+    assert xpnn.random.Stream(0)
 
 
 @each_module

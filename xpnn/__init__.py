@@ -17,9 +17,11 @@ from . import (
     losses,
     metrics,
     optimizers,
-    random,
     schedules,
 )
+
+# Not in `__all__`: a star import must not hide the standard library's `random`.
+from . import random as random
 from ._version import __version__
 from .augmentation import Augmentation, RandomCrop, RandomFlip, RandomShift
 from .backend import Backend, backend
@@ -222,7 +224,6 @@ __all__ = [
     "metrics",
     "optimizers",
     "predict",
-    "random",
     "register",
     "save",
     "schedules",
