@@ -45,6 +45,7 @@ OPTIONS = {
     "--augment": ("flip,shift", ("training", "augment"), ["flip", "shift"]),
     "--device": ("cpu", ("training", "device"), "cpu"),
     "--backend": ("numpy", ("training", "backend"), "numpy"),
+    "--threads": ("2", ("training", "threads"), 2),
 }
 
 
@@ -256,6 +257,9 @@ BAD_OPTIONS = [
     (["train", "--epochs", "2.5"], "--epochs: expected an integer of at least 1, got '2.5'"),
     (["train", "--epochs", "many"], "--epochs: expected an integer of at least 1, got 'many'"),
     (["train", "--batch-size", "-1"], "--batch-size: expected an integer of at least 1, got -1"),
+    (["train", "--threads", "0"], "--threads: expected an integer of at least 1, got 0"),
+    (["evaluate", "x", "--threads", "all"], "--threads: expected an integer of at least 1, got"),
+    (["predict", "x", "--data", "y.npy", "--threads", "-1"], "--threads: expected an integer"),
     (["train", "--lr", "0"], "--lr: expected a number in (0, inf), got 0.0"),
     (["train", "--lr", "nan"], "--lr: expected a number in (0, inf), got nan"),
     (["train", "--lr", "-1"], "--lr: expected a number in (0, inf), got -1.0"),
@@ -313,6 +317,7 @@ BAD_FILES = [
         "file.toml: training.epoch: unknown key 'epoch': did you mean 'epochs'?",
     ),
     ("[training]\nepochs = 3.0", "file.toml: training.epochs: expected an integer of at least 1"),
+    ("[training]\nthreads = 0", "file.toml: training.threads: expected an integer of at least 1"),
     ("[training]\nepochs = true", "file.toml: training.epochs: expected an integer of at least 1"),
     ("[training]\nepochs = '3'", "file.toml: training.epochs: expected an integer of at least 1"),
     ("[model]\nbatch_norm = 1", "file.toml: model.batch_norm: expected true or false, got 1"),

@@ -11,6 +11,7 @@ import pytest
 
 import xpnn
 from command import fails, result, train
+from xpnn import fusion
 from xpnn.cli import main
 from xpnn.data import load as load_data
 
@@ -39,6 +40,26 @@ def test_evaluate_options(digits_run, capsys):
     assert result(capsys, model, "--batch-size", "7", "--device", "cpu")[0] == plain
     more, _ = result(capsys, model, "--metrics", "accuracy,top3", "--data", "digits")
     assert more["accuracy"] == plain["accuracy"] <= more["top3"]
+
+
+def test_all_commands_take_a_number_of_threads(digits_run, capsys):
+    before = fusion.num_threads()
+    if before is None:
+        pytest.skip("this NumPy has no OpenBLAS of its own")
+    np.save("x.npy", load_data("digits").x_test[:3])
+    Path("file.toml").write_text("[training]\nthreads = 4")
+    try:
+        train("--threads", "3")
+        assert fusion.num_threads() == 3
+        train("file.toml", out="second")
+        assert fusion.num_threads() == 4
+        assert result(capsys, digits_run, "--threads", "2")[1] == 359
+        assert fusion.num_threads() == 2
+        assert main(["predict", str(digits_run), "--data", "x.npy", "--threads", "1"]) == 0
+        assert fusion.num_threads() == 1
+    finally:
+        fusion.set_num_threads(before)
+    assert "threads = 3" in Path("run/config.toml").read_text()
 
 
 def test_evaluate_own_file(capsys):

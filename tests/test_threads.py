@@ -389,6 +389,14 @@ if child:
     assert len({line.partition("] ")[0] for line in lines}) == 1
 
 
+@pytest.mark.parametrize("count", [2**32 + 1, 2**80])
+def test_a_count_that_no_library_has_is_its_most(count):
+    fusion.set_num_threads(2**20)
+    most = fusion.num_threads()
+    fusion.set_num_threads(count)
+    assert fusion.num_threads() == most > 1
+
+
 def test_count_from_the_environment():
     program = "import xpnn; print(xpnn.fusion.num_threads())"
     assert run(program, XPNN_NUM_THREADS="3") == "3"

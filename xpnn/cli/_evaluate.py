@@ -20,6 +20,7 @@ from ._prepared import load_data
 from ._recipe import METRICS, metrics_of_test
 from ._runs import MODEL
 from ._settings import SETTINGS
+from ._threads import use_threads
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -34,6 +35,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     batch_size = integer(1).from_text("--batch-size", arguments.batch_size)
     for name in options.get("metrics", []):
         metric_room.get(name)
+    use_threads(options)
     model = load_model(arguments.run, options.get("device"), options.get("backend"))
     own = model.extra.get("data")
     task = model.extra.get("task")

@@ -152,7 +152,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
-    for key in ("device", "backend"):
+    for key in ("device", "backend", "threads"):
         _add(parser, next(s for s in SETTINGS if s.key == key))
     parser.add_argument(
         "--batch-size", metavar="N", default="256", help="rows computed at a time (default: 256)"

@@ -19,6 +19,7 @@ from ._evaluate import load_model
 from ._inputs import read_samples
 from ._kinds import integer
 from ._settings import SETTINGS
+from ._threads import use_threads
 
 _SUFFIXES = (".csv", ".npy")
 
@@ -41,6 +42,7 @@ def predict(arguments: argparse.Namespace) -> int:
                 f"--out: expected a name that ends in {' or '.join(_SUFFIXES)}, "
                 f"got {arguments.out!r}"
             )
+    use_threads(options)
     model = load_model(arguments.run, options.get("device"), options.get("backend"))
     x = read_samples(arguments.data, arguments.data_dir, model)
     classifies = model.extra.get("task", "classification") == "classification"

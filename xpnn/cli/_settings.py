@@ -273,6 +273,16 @@ _TRAINING = (
         "NAME",
         "array library: numpy, cupy, torch, jax, dpnp, array_api_strict (default: the device's)",
     ),
+    Setting(
+        "training",
+        "threads",
+        integer(1),
+        None,
+        "--threads",
+        "N",
+        "threads that compute on NumPy (default: what XPNN_NUM_THREADS says, or a thread for each "
+        "core)",
+    ),
 )
 SETTINGS = (*_DATA, *_MODEL, *_TRAINING)
 SECTIONS = ("data", "model", "training")

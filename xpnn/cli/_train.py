@@ -30,6 +30,7 @@ from ._recipe import (
     metrics_of_training,
 )
 from ._runs import CURVES, MODEL, RunFolder, refuse_used
+from ._threads import use_threads
 
 _INTERRUPTED = 130
 _SIGNALS = ("interrupted", "terminated", "hung up")
@@ -46,6 +47,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
     configuration = resolve(arguments)
     model_table, training = configuration["model"], configuration["training"]
+    use_threads(training)
     backend = open_backend(
         training.get("backend"), training.get("device"), dtype=model_table["dtype"]
     )

@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _VARIABLE = "XPNN_NUM_THREADS"
+#: OpenBLAS makes do with fewer, and a number that C has no room for would be another one.
+_MOST = 1024
 
 
 class Team(NamedTuple):
@@ -257,7 +259,7 @@ def set_num_threads(count: int) -> None:
     ----------
     count : int
         At least 1. The processor's number of cores is a good choice, unless others use them; more
-        than that gain nothing.
+        than that gain nothing. Of more than the library can have it takes its most.
 
     Raises
     ------
@@ -278,6 +280,7 @@ def set_num_threads(count: int) -> None:
     global _set
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
         raise ConfigurationError(f"threads: expected a whole number of at least 1, got {count!r}")
+    count = min(int(count), _MOST)
     found = controls()
     if found is None:
         raise BackendError(
@@ -286,9 +289,9 @@ def set_num_threads(count: int) -> None:
         )
     with _LOCK:
         if _holders:  # a step is under way; it is put back to this when it ends
-            _set = int(count)
+            _set = count
         else:
-            found.put(int(count))
+            found.put(count)
 
 
 def describe() -> str:
