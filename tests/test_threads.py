@@ -279,6 +279,36 @@ def test_openblas_is_held_during_a_step_and_put_back():
     assert seen[-1] == (1, 1, (1, False))
 
 
+@pytest.mark.parametrize("method", ["train", "eval"])
+def test_a_step_inside_of_another_that_fails_leaves_it_its_threads(method, monkeypatch):
+    fusion.set_num_threads(2)
+    inner, (x, y) = network(), batches(1)[0]
+    inner.train(x, y)
+    call = (lambda: inner.train(x, y)) if method == "train" else (lambda: inner.eval(x))
+    step, name = inner._plan.steps[-1], "forward" if method == "train" else "evaluate"
+    seen = []
+
+    def fail(input):
+        raise MemoryError
+
+    class Loss(xpnn.SoftmaxCrossEntropy):
+        def forward(self, input, target):
+            with monkeypatch.context() as patch:
+                patch.setattr(step, name, fail)
+                with pytest.raises(MemoryError):
+                    call()
+            seen.append((openblas_threads(), threads.team()[:2]))
+            call()
+            seen.append((openblas_threads(), threads.team()[:2]))
+            return super().forward(input, target)
+
+    layers = [L.Linear(48, 320), L.ReLU(), L.Linear(320, 10)]
+    xpnn.Sequential(layers, Loss(), lr=0.1).train(x, y)
+    assert seen == [(1, (2, True)), (1, (2, True))]
+    assert openblas_threads() == 2
+    assert not threads._POOL._owner
+
+
 def test_count_set_during_a_step_counts_afterwards():
     fusion.set_num_threads(2)
     with threads.working(True):

@@ -218,16 +218,17 @@ class Network(Contents, Objective):
                 if done is not None:
                     return done  # type: ignore[no-any-return]
             buffers, made = parameters.buffers.copy(), self.steps
+            work = None if plan is None else plan.at_work()
             try:
-                with contextlib.nullcontext() if plan is None else plan.at_work():
+                with work or contextlib.nullcontext():
                     return self._train(plan, parameters, buffers, input, target, sample_weight)
             except BaseException:
                 # A batch that turns out to be wrong or too large half-way leaves no trace.
                 if self.steps == made:  # else an interrupt came behind the update
                     parameters.restore_buffers(buffers)
                 self._forget(parameters)
-                if plan is not None:
-                    plan.leave()
+                if work is not None:
+                    work.leave()
                 raise
 
     def _train(

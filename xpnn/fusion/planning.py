@@ -15,7 +15,7 @@ from .recognition import is_built_in, is_plain
 from .replay import Passes, Replays, make_passes
 from .rules import make_steps, why_no_kernels
 from .steps import LayerStep, PlanStep
-from .threads import leave, working
+from .threads import working
 from .update import Update, make_update
 from .whole_step import WholeStep
 
@@ -122,12 +122,11 @@ class Plan:
         return self.whole.train(network, input, target, sample_weight)
 
     def at_work(self) -> working:
-        """Return a context in which the pool works for the plan, if it does: for a whole step."""
-        return working(self.together)
+        """Return a context in which the pool works for the plan, if it does: for a whole step.
 
-    def leave(self) -> None:
-        """Put the threads back after an error, which may be an interrupt at any place."""
-        leave()
+        After an error, which may be an interrupt at any place, call its `leave`.
+        """
+        return working(self.together)
 
     def run(
         self, network: Network, input: Array, target: Any, sample_weight: Any
@@ -167,12 +166,13 @@ class Plan:
                 return output
         if self.steps is None:
             return network.forward(input)
+        work = self.at_work()
         try:
-            with working(self.together):
+            with work:
                 for step in self.steps:
                     input = step.evaluate(input)
         except BaseException:
-            leave()
+            work.leave()
             raise
         return input
 

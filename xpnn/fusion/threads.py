@@ -31,7 +31,6 @@ from ._openblas import controls, gemm_address
 __all__ = [
     "Team",
     "describe",
-    "leave",
     "num_threads",
     "set_from_environment",
     "set_num_threads",
@@ -119,23 +118,30 @@ class working:
     """
 
     def __init__(self, together: bool) -> None:
-        self._together = together
-        self._outermost = False
+        self._outermost = _LOCAL.team is _ALONE
+        self._begins = together and self._outermost and bool(_addresses())
 
     def __enter__(self) -> None:
         """Begin, unless it has begun further out."""
-        self._outermost = self._together and _LOCAL.team is _ALONE and bool(_addresses())
-        if self._outermost:
+        if self._begins:
             try:
                 _begin()
             except BaseException:  # an interrupt
-                leave()
+                _put_back()
                 raise
 
     def __exit__(self, *error: object) -> None:
         """Put everything back."""
+        if self._begins:
+            _put_back()
+
+    def leave(self) -> None:
+        """Put back what the calling thread has by now and had not before.
+
+        For whoever is interrupted: an interrupt may come just before `__exit__` would do it.
+        """
         if self._outermost:
-            leave()
+            _put_back()
 
 
 def _begin() -> None:
@@ -146,11 +152,8 @@ def _begin() -> None:
     _LOCAL.team = Team(size, parallel, _addresses())
 
 
-def leave() -> None:
-    """Put back what the calling thread has, if it has anything.
-
-    Whoever is interrupted calls it: an interrupt may come just before `working` would do it.
-    """
+def _put_back() -> None:
+    """Put back what the calling thread has, if it has anything."""
     _LOCAL.team = _ALONE
     if _LOCAL.before:
         _pool().put(_LOCAL.before)
