@@ -499,7 +499,10 @@ def test_an_optimizer_of_ones_own():
     network, plain = (small(optimizer=Slower(0.1), fuse=fuse) for fuse in (True, False))
     for _ in range(2):
         assert_close(network.train(*batch())[1], plain.train(*batch())[1], "float32")
-    assert "the optimizer is not a class of xpnn's" in str(xpnn.fusion.plan(network))
+    text = str(xpnn.fusion.plan(network))
+    assert "the optimizer is not a class of xpnn's" in text
+    assert "the layer itself: see the last line" in text
+    assert "one function" not in text
 
 
 def test_there_is_an_end_to_compiling(monkeypatch):
@@ -523,6 +526,8 @@ def test_the_plan_says_so_and_fuse_turns_it_off():
     text = str(xpnn.fusion.plan(network))
     assert text.startswith("Plan on jax on cpu, float32\n")
     assert "one function under jax.jit for each shape of a batch, 2 compiled so far" in text
+    rows = text.splitlines()[2:-1]
+    assert all(row.endswith("  in one function with the rest: see the last line") for row in rows)
     assert xpnn.fusion.plan(network, kernels=False).whole is None
 
 

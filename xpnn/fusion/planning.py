@@ -191,6 +191,10 @@ class Plan:
         what = repr(optimizer) if regularization is None else f"{optimizer!r}, {regularization!r}"
         rows.append(("update", what, self._update_remark))
         if self.whole is not None:
+            if self.whole.refusal is None:
+                # Layers, loss and optimizer run only while they are traced.
+                how = "in one function with the rest: see the last line"
+                rows[1:] = [(where, what, how) for where, what, _ in rows[1:]]
             rows.append(("all", "training steps and evaluations", str(self.whole)))
         first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]

@@ -78,13 +78,20 @@ class WholeStep:
             return True
         return False
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the layers do it themselves, at least for a shape that has come; None if none has."""
+        found = (self._refusal, *(traced.refusal for traced in self._traced()))
+        return next((refusal for refusal in found if refusal is not None), None)
+
     def __str__(self) -> str:
-        known = [*self._inputs.values(), *self._batches.values(), *self._evaluations.values()]
-        for refusal in (self._refusal, *(traced.refusal for traced in known)):
-            if refusal is not None:
-                return f"the layers one by one: {refusal}"
-        count = sum(traced.run is not None for traced in known)
+        if self.refusal is not None:
+            return f"the layers one by one: {self.refusal}"
+        count = sum(traced.run is not None for traced in self._traced())
         return f"one function under jax.jit for each shape of a batch, {count} compiled so far"
+
+    def _traced(self) -> list[Traced]:
+        return [*self._inputs.values(), *self._batches.values(), *self._evaluations.values()]
 
     # ---------------------------------------------------------------- training
 
