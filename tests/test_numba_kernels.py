@@ -306,10 +306,21 @@ def test_rows_are_copied_past_the_caches_or_through_them(width, start, past, dty
     output = memory[start : start + 50 * width].reshape(50, width)
     for parts, pool in ((1, False), (3, True)):
         output[:] = -1.0
-        embedding.look_up[dtype, pool](weight, ids, output, past, parts)
+        assert embedding.look_up[dtype, pool](weight, ids, output, past, parts)
         np.testing.assert_array_equal(output, weight[ids])
     assert not memory[:start].any()
     assert not memory[start + 50 * width :].any()
+
+
+@each_dtype
+@pytest.mark.parametrize("wrong", [-1, 9, np.iinfo(np.int64).min, np.iinfo(np.int64).max])
+def test_no_row_is_copied_if_an_id_is_not_of_one(wrong, dtype):
+    weight, ids = np.ones((9, 4), dtype), np.arange(9)
+    ids[7] = wrong
+    output = np.zeros((9, 4), dtype)
+    for parts, pool in ((1, False), (3, True)):
+        assert not embedding.look_up[dtype, pool](weight, ids, output, 0, parts)
+        assert not output.any()
 
 
 def test_another_type_is_refused():

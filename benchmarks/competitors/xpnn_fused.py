@@ -178,15 +178,18 @@ class Xpnn(XpnnImages, Competitor):
         return net, self.xpnn.fusion.plan(net)
 
     def cross_entropy(self, work: CrossEntropy) -> Task:
-        """``SoftmaxCrossEntropy``, in a network of one layer that does nothing."""
+        """``SoftmaxCrossEntropy``, as a plan runs it behind its forward pass."""
         scores, labels = (self.backend.asarray(array) for array in work.inputs())
-        layer = _passing_layer(self.xpnn)
-        net, plan = self._network([layer], self.xpnn.SoftmaxCrossEntropy())
+        net, plan = self._network([_passing_layer(self.xpnn)], self.xpnn.SoftmaxCrossEntropy())
         to_host = self.backend.to_host
-        return Task(
-            lambda: plan.run(net, scores, labels, None),
-            lambda result: [float(result[1]), norm(to_host(layer.gradient))],
-        )
+
+        def step() -> Any:
+            with plan.at_work():
+                if plan.loss is not None:
+                    return plan.loss(net, scores, labels, None)
+                return net.loss_and_gradient(scores, labels, None)
+
+        return Task(step, lambda result: [float(result[0]), norm(to_host(result[1]))])
 
     def layernorm_gelu(self, work: LayerNormGELU) -> Task:
         """``LayerNorm`` and ``GELU``, behind such a layer and before a loss of the same kind."""

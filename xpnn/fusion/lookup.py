@@ -44,9 +44,9 @@ class EmbeddingStep(Step):
     def forward(self, input: Array) -> Array:
         """Return the vectors of the ids."""
         ids = self._checked_ids(input)
-        self._ids = ids
         output = self._result(ids.size, self._layer.dim)
-        self._look_up(ids, output, past=output.nbytes >= _LARGE)
+        self._look_up(input, ids, output, past=output.nbytes >= _LARGE)
+        self._ids = ids
         return output if input.ndim == 1 else output.reshape(*input.shape, self._layer.dim)
 
     def backward(self, dout: Array) -> None:
@@ -71,20 +71,18 @@ class EmbeddingStep(Step):
         """Return the vectors of the ids, in new memory."""
         ids = self._checked_ids(input)
         output = empty((ids.size, self._layer.dim), self._dtype)
-        self._look_up(ids, output, past=False)
+        self._look_up(input, ids, output, past=False)
         return output.reshape(*input.shape, self._layer.dim)
 
     def _checked_ids(self, input: Array) -> Array:
-        """Return the ids as a vector that the kernels can go by."""
+        """Return the ids as a vector of the kernels' type."""
         self._checked(input.shape)
         if input.dtype.kind not in "iu":
             self._layer.check_ids(input)
-        ids = as_rows(input, 1, np.int64).reshape(-1)
-        # One look for both ends: what is negative is a large number without a sign.
-        if np.maximum.reduce(ids.view(np.uint64), initial=0) >= self._layer.num:
-            self._layer.check_ids(input)
-        return ids
+        return as_rows(input, 1, np.int64).reshape(-1)
 
-    def _look_up(self, ids: Array, output: Array, past: bool) -> None:
-        weight = self._layer.params["W"]
-        self._launch(embedding.look_up, output.size, weight, ids, output, int(past))
+    def _look_up(self, input: Array, ids: Array, output: Array, past: bool) -> None:
+        layer = self._layer
+        given = layer.params["W"], ids, output, int(past)
+        if not self._launch(embedding.look_up, output.size, *given):
+            layer.check_ids(input)  # raises

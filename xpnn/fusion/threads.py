@@ -215,10 +215,12 @@ def _resize(size: int) -> None:
     global _awake
     _awake = True
     pool = _pool()
-    before, wanted = pool.get(), min(size, pool.size)
-    if wanted != before:
+    if size >= pool.size:
+        return  # to ask Numba takes longer than a small kernel
+    before = pool.get()
+    if size != before:
         _LOCAL.before = before
-        pool.put(wanted)
+        pool.put(size)
 
 
 def _after_fork() -> None:

@@ -39,10 +39,15 @@ def _look_up(weight, ids, output, past, first, last):  # type: ignore[no-untyped
 
 @kernel("matrix indices matrix! integer integer")
 def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
-    """Do ``output = weight[ids]``; the ids must be those of rows.
+    """Do ``output = weight[ids]`` and return True; nothing and False if an id is not of a row.
 
     With ``past`` the output goes past the caches, if its rows are whole lines of them.
     """
+    largest = np.uint64(0)
+    for i in range(ids.size):  # one look for both ends: less than 0 is large without a sign
+        largest = max(largest, np.uint64(ids[i]))
+    if largest >= np.uint64(weight.shape[0]):
+        return False
     for part in _prange(parts):
         _look_up(
             weight,
@@ -52,6 +57,7 @@ def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
             bound(part, parts, ids.size, 1),
             bound(part + 1, parts, ids.size, 1),
         )
+    return True
 
 
 @outlined
