@@ -53,10 +53,10 @@ class Report:
         """Return whom xpnn is compared with when it says "fastest"."""
         return [key for key, kind in self.competitors.items() if kind.rival]
 
-    def lead(self, workload: Workload) -> tuple[str, Ratio] | None:
-        """Return the fastest rival, and how many times as fast as it xpnn is."""
+    def lead(self, workload: Workload, over: Sequence[str] = ()) -> tuple[str, Ratio] | None:
+        """Return the fastest rival, or of some others, and how many times as fast xpnn is."""
         timings = self.timings[workload.name]
-        rival = fastest(timings, self.rivals())
+        rival = fastest(timings, over or self.rivals())
         if rival is None or XPNN not in timings:
             return None
         return rival, ratio(timings[rival], timings[XPNN])
@@ -116,10 +116,25 @@ def _workload_lines(report: Report, workload: Workload) -> list[str]:
     lead = report.lead(workload)
     if lead is not None:
         rival, value = lead
-        goal = f"; the goal is {workload.goal}" if workload.goal else ""
+        goal = _goal(report, workload)
+        told = f"; the goal is {goal}" if goal else ""
         name = report.competitors[rival].title
-        lines.append(f"  xpnn is {_ratio(value)} times as fast as {name}{goal}")
+        lines.append(f"  xpnn is {_ratio(value)} times as fast as {name}{told}")
     return lines
+
+
+def _goal(report: Report, workload: Workload) -> str:
+    """Say how far ahead xpnn was meant to be, of whom, and whether it is; "" if nobody said."""
+    if workload.goal is None:
+        return ""
+    text = f"{workload.goal:g}"
+    lead = report.lead(workload, workload.against)
+    if lead is None:
+        return text
+    rival, value = lead
+    if workload.against:
+        text += f" against {report.competitors[rival].title}, {_ratio(value)} found"
+    return text if value.value >= workload.goal else f"{text}, missed"
 
 
 def _alone_lines(report: Report) -> list[str]:
@@ -149,11 +164,30 @@ def for_markdown(report: Report) -> str:
     lines = [f"- {name}: {value}" for name, value in facts.items()]
     if bad > every / 4:
         lines += ["", f"**{CAUTION}**"]
+    leads = _leads_table(report)
+    if leads:
+        lines += ["", "### xpnn against the fastest rival", "", *leads]
     lines += ["", "### Same results", "", *_agreement_table(report.agreements)]
     for title, workloads in report.groups().items():
         lines += ["", f"### {title}", "", *_group_table(report, workloads)]
     lines += _alone_table(report)
     return "\n".join(lines)
+
+
+def _leads_table(report: Report) -> list[str]:
+    """Return a row for each workload with a rival: how far xpnn is ahead, and was meant to be."""
+    rows = []
+    for title, workloads in report.groups().items():
+        for workload in workloads:
+            lead = report.lead(workload)
+            if lead is None:
+                continue
+            rival, value = lead
+            name = report.competitors[rival].title
+            goal = _goal(report, workload) or "-"
+            rows.append([f"{title}, {workload.column}", _ratio(value), name, goal])
+    heads = ["work", "times as fast", "the fastest rival", "goal"]
+    return _table(heads, rows) if rows else []
 
 
 def _group_table(report: Report, workloads: Sequence[Workload]) -> list[str]:

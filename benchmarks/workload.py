@@ -21,7 +21,9 @@ class Workload:
     column : str
         Heading of the column.
     goal : float or None
-        How many times as fast as its fastest rival xpnn is meant to be.
+        How many times as fast as the fastest rival xpnn is meant to be.
+    against : tuple of str
+        Keys of the competitors that the goal is about, if not all rivals.
     kind : str
         Name of the method by which a competitor does it.
     tolerance : float
@@ -38,6 +40,7 @@ class Workload:
     group: str
     column: str
     goal: float | None = None
+    against: tuple[str, ...] = ()
 
     def small(self) -> Self:
         """Return a version for the check: tiny, and without chance."""

@@ -422,6 +422,23 @@ def test_markdown_has_a_row_for_each_and_no_ragged_table(made_report):
     assert all(len(found) == 1 for found in widths.values())
 
 
+@pytest.mark.parametrize(
+    ("goal", "against", "text"),
+    [
+        (1.4, (), "1.4"),
+        (1.6, (), "1.6, missed"),
+        (1.5, ("torch",), "1.5 against PyTorch eager, 1.50 (1.25 to 1.75) found"),
+        (2.5, ("torch",), "2.5 against PyTorch eager, 1.50 (1.25 to 1.75) found, missed"),
+        (2.0, ("thinc",), "2"),  # not there
+        (None, (), "-"),
+    ],
+)
+def test_leads_and_goals_are_in_one_table(made_report, goal, against, text):
+    made_report.workloads[0] = replace(WORK, goal=goal, against=against)
+    row = f"| {WORK.group}, {WORK.column} | 1.50 (1.50 to 1.88) | JAX jit | {text} |"
+    assert row in for_markdown(made_report).splitlines()
+
+
 def test_times_of_a_busy_machine_come_with_a_caution(made_report):
     assert report.CAUTION not in for_terminal(made_report) + for_markdown(made_report)
     made_report.timings[WORK.name]["jax"].disturbed = {0, 1, 2}

@@ -25,6 +25,7 @@ WORKLOADS = [
         group="Random mask",
         column="1 M elements",
         goal=5.0,
+        against=("torch",),
         size=1 << 20,
     )
 ]
