@@ -178,10 +178,8 @@ class Backend:
         if array_api_compat.is_array_api_obj(value) and not isinstance(
             value, np.ndarray | np.generic
         ):
-            other, own = (
-                backend_of(value),
-                "" if self.name == "numpy" else f" or an array of {self}",
-            )
+            other = backend_of(value)
+            own = "" if self.name == "numpy" else f" or an array of {self}"
             raise BackendError(
                 f"{place}expected NumPy data{own}, got an array of {other}: choose "
                 f"backend={other.name!r}, device={other.device_name!r}, or convert it by "
