@@ -222,25 +222,33 @@ def test_rows_of_few_classes_do_not_meet(classes, dtype):
 
 
 @each_dtype
-def test_inspection(dtype):
+@pytest.mark.parametrize(("a", "b"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25), (0.5, 0.25)])
+def test_inspection(a, b, dtype):
     rng = np.random.default_rng(2)
     values, grads = rng.standard_normal((2, 10_001)).astype(dtype)
-    ends, l1, l2 = np.asarray([6_000, 6_000, 10_001]), np.asarray([0.5, 9.0, 0.0]), np.zeros(3)
-    l2[0] = 0.25
+    ends = np.asarray([6_000, 6_000, 10_001])
+    l1, l2 = np.asarray([a, 9.0, 0.0]), np.asarray([b, 9.0, 0.0])
     inspect = inspection.inspect[dtype]
-    penalty, witness, squares = inspect(values, grads, ends, l1, l2, 1.5, 1)
+    given = values, grads, ends, l1, l2, 1.5
+    penalty, witness, squares = inspect(*given, 1, 1)
     part = values[:6_000].astype(np.float64)
     total = grads.astype(np.float64)
-    total[:6_000] += 0.5 * part + 0.5 * np.sign(part)
-    assert_close(penalty, 0.5 * np.abs(part).sum() + 0.25 * (part**2).sum(), dtype)
+    assert_close(penalty, a * np.abs(part).sum() + b * (part**2).sum(), dtype)
     assert_close(witness, total.sum(), dtype, 200)
+    total[:6_000] += 2 * b * part + a * np.sign(part)
     assert_close(squares, (np.clip(total, -1.5, 1.5) ** 2).sum(), dtype)
-    assert inspect(values, grads, ends, l1, l2, 1.5, 1) == (penalty, witness, squares)
+    assert inspect(*given, 1, 1) == (penalty, witness, squares)
+    found = inspect(*given, 0, 1)
+    assert_close(found[0], penalty, dtype)
+    assert_close(found[1], witness, dtype, 200)
+    assert found[2] == 0.0
     for bad in (math.nan, math.inf, -math.inf):
         for place in (0, 3_000, 10_000):
             spoiled = grads.copy()
             spoiled[place] = bad
-            assert not math.isfinite(inspect(values, spoiled, ends, l1, l2, math.inf, 1)[1])
+            for squared in (0, 1):
+                found = inspect(values, spoiled, ends, l1, l2, math.inf, squared, 1)
+                assert not math.isfinite(found[1])
 
 
 @each_dtype

@@ -152,7 +152,7 @@ def calls(dtype: str) -> dict[str, tuple[Any, ...]]:
         "layernorm backward": (layernorm.BACKWARD["slope"], *given, *gradients),
         "labels": (cross_entropy.labels, x, np.arange(37), m["dx"], np.empty(37)),
         "fill": (lanes.fill, np.arange(3, dtype=np.uint64), np.zeros(1000, np.uint64)),
-        "inspect": (inspection.inspect, *vectors[:2], *factors[:3], 0.7),
+        "inspect": (inspection.inspect, *vectors[:2], *factors[:3], 0.7, 1),
         "sgd": (rules.sgd, *vectors[:2], *factors, 0.1),
         "momentum_sgd": (rules.momentum_sgd, *one, 0.1, 0.9, 1.0, 0.0),
         "adam": (rules.adam, *two, 0.1, 0.9, 0.99, 1e-8),

@@ -92,7 +92,8 @@ class Update:
         bound = math.inf if optimizer.clip_value is None else optimizer.clip_value
         parts, parallel = team().share(values.size)
         inspect, rule = self._inspect[self._name, parallel], self._rule[self._name, parallel]
-        penalty, witness, squares = inspect(values, grads, self._ends, l1, l2, bound, parts)
+        given = values, grads, self._ends, l1, l2, bound
+        penalty, witness, squares = inspect(*given, int(optimizer.clip_norm is not None), parts)
         if self.regularization is not None:
             loss = self._scalar(loss + penalty)
         if not math.isfinite(float(loss) + witness):
