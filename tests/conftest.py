@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib.util
 import os
 import shutil
@@ -259,6 +260,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if fault is not None:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=f"no GPU: {fault}"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the tests themselves, which stay until the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _jax_as_fast_at_the_end() -> Iterator[None]:
+    """Keep JAX from becoming slower with every operation that it has compiled.
+
+    Each leaves a context of MLIR behind. One that may use threads, which a single operation has no
+    use for, searches those of all others: after 4,000 that takes longer than to compile. This asks
+    for what JAX hides; a JAX that has it no more only takes longer.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if any(b.library == "jax" for b in PRESENT):
+            with contextlib.suppress(ImportError, AttributeError):
+                from jax._src.interpreters import mlir
+
+                make, threads = mlir.make_ir_context, mlir.ir.Context.enable_multithreading
+
+                def make_ir_context() -> Any:
+                    context = make()
+                    threads(context, False)
+                    return context
+
+                patch.setattr(mlir, "make_ir_context", make_ir_context)
+        yield
 
 
 def _in_scope(backend: BackendUnderTest) -> Iterator[BackendUnderTest]:
