@@ -4,13 +4,14 @@
 #
 #   PYTHON               interpreter, python3.11 unless given
 #   XPNN_TEST_BACKENDS   array libraries that must work; without it those that are there
+#   XPNN_CI_MEANWHILE    a command to run beside the installation, before the tests
 #   XPNN_CI_PINS         versions to hold packages to, such as "numpy==2.0.* array-api-compat==1.12.*"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=${PYTHON:-python3.11}
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'wait; rm -rf "$scratch"' EXIT
 
 say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
@@ -42,28 +43,57 @@ if [ -n "${XPNN_CI_PINS:-}" ]; then
 fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_QUIET=1
 
-# Activates a fresh virtual environment and runs in it the README's line that ends with the words.
-as_the_readme_says() {
-  local line
-  line=$(grep -E "^pip install .* && $2\$" README.md) || {
-    echo "README.md has no line 'pip install ... && $2'" >&2
+# Prints the README's line that ends with the words.
+line_of_the_readme() {
+  grep -E "^pip install .* && $1\$" README.md || {
+    echo "README.md has no line 'pip install ... && $1'" >&2
     return 1
   }
-  "$python" -m venv "$scratch/$1"
-  . "$scratch/$1/bin/activate"
-  echo "\$ $line"
-  bash -c "$line" </dev/null
 }
 
-say "a newcomer's first command"
-as_the_readme_says user "xpnn train"
-xpnn info
+# Activates a fresh virtual environment and runs in it what that line installs: up to the "&&".
+install_as_the_readme_says() {
+  local line
+  line=$(line_of_the_readme "$2")
+  "$python" -m venv "$scratch/$1"
+  . "$scratch/$1/bin/activate"
+  echo "\$ ${line% && *}"
+  bash -c "${line% && *}" </dev/null
+}
+
+# Runs the rest of the line in an environment so installed.
+run_as_the_readme_says() {
+  local line
+  line=$(line_of_the_readme "$2")
+  . "$scratch/$1/bin/activate"
+  echo "\$ ${line##* && }"
+  bash -c "${line##* && }" </dev/null
+}
+
+environments() {
+  say "a newcomer's first command"
+  install_as_the_readme_says user "xpnn train"
+  run_as_the_readme_says user "xpnn train"
+  xpnn info
+  say "environment of the tests"
+  install_as_the_readme_says test "python -m pytest"
+  say "environments are ready"
+}
+
+# pip keeps one processor busy: something else may run beside it.
+environments >"$scratch/environments.log" 2>&1 &
+bash -c "${XPNN_CI_MEANWHILE:-true}"
+wait $! || {
+  cat "$scratch/environments.log"
+  exit 1
+}
+cat "$scratch/environments.log"
 
 say "the tests"
 # Two processes; a file stays in one, since Numba and JAX load what they compiled once a process.
 # In the order of names: otherwise files with few tests, some of them long, would come last.
 export PYTEST_ADDOPTS="-p no:cacheprovider --durations=20 -n 2 --dist loadscope --no-loadscope-reorder"
-as_the_readme_says test "python -m pytest"
+run_as_the_readme_says test "python -m pytest"
 
 say "ruff, mypy, import-linter"
 ruff check --no-cache .
