@@ -273,8 +273,8 @@ def _jax_as_fast_at_the_end() -> Iterator[None]:
     """Keep JAX from becoming slower with every operation that it has compiled.
 
     Each leaves a context of MLIR behind. One that may use threads, which a single operation has no
-    use for, searches those of all others: after 4,000 that takes longer than to compile. This asks
-    for what JAX hides; a JAX that has it no more only takes longer.
+    use for, searches those of all others: after some thousands that takes longer than to compile.
+    This asks for what JAX hides; a JAX that has it no more only takes longer.
     """
     with pytest.MonkeyPatch.context() as patch:
         if any(b.library == "jax" for b in PRESENT):
