@@ -17,6 +17,7 @@ from tolerances import assert_close
 from xpnn import layers as L
 from xpnn._standard import from_host
 from xpnn.fusion import whole_step
+from xpnn.fusion.traced import count_operations
 from xpnn.layers import _correlation
 
 jax = pytest.importorskip("jax")
@@ -515,6 +516,20 @@ def test_there_is_an_end_to_compiling(monkeypatch):
     network = small()
     network.train(*batch())
     assert "operations" in str(xpnn.fusion.plan(network))
+
+
+def test_operations_are_counted_inside_of_functions_too():
+    inner = jax.jit(lambda x: jax.lax.sin(jax.lax.cos(x)))
+    functions = {
+        2: lambda x: x + 1 - x,
+        3: lambda x: inner(x) * 2,
+        4: lambda x: jax.jit(lambda y: inner(y) * 2)(x) * 2,
+        5: lambda x: jax.lax.scan(lambda c, _: (inner(c) * 2 + 1, None), x, None, length=9)[0] + x,
+        6: lambda x: jax.lax.cond(x > 0, inner, lambda y: y * 2 + 1, x),  # to choose takes two
+    }
+    for count, function in functions.items():
+        trace = jax.make_jaxpr(function)(1.0)
+        assert count_operations(trace.jaxpr) == count, trace
 
 
 def test_the_plan_says_so_and_fuse_turns_it_off():

@@ -54,11 +54,15 @@ def _culprit(error: BaseException) -> str:
 
 
 def count_operations(jaxpr: Any) -> int:
-    """Count the operations of a trace, those of inner functions too."""
-    import jax
+    """Count the operations of a trace; of a call of a function, loop or branch those inside."""
+    return sum(sum(map(count_operations, _inside(each))) or 1 for each in jaxpr.eqns)
 
-    inner = jax.core.subjaxprs(jaxpr) if hasattr(jax.core, "subjaxprs") else ()
-    return len(jaxpr.eqns) + sum(map(count_operations, inner))
+
+def _inside(operation: Any) -> list[Any]:
+    """Return the traces that an operation has; JAX's own functions for it come and go."""
+    values = operation.params.values()
+    flat = (v for value in values for v in (value if isinstance(value, tuple) else (value,)))
+    return [v for v in flat if hasattr(v, "eqns")]
 
 
 def comparable(trace: Any) -> tuple[str, list[Any]]:
