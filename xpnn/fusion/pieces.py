@@ -15,7 +15,7 @@ from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..parameters import FlatVector, Part, Parts, ReadByItem
 
-__all__ = ["LateVectors", "Slots", "numbers_of", "regularized", "state_of", "updated"]
+__all__ = ["LateVectors", "Slots", "changing_numbers", "regularized", "state_of", "updated"]
 
 
 class Slots:
@@ -124,7 +124,7 @@ def state_of(network: Network, parts: list[Part]) -> LateVectors:
     return fresh
 
 
-def numbers_of(network: Network) -> list[float]:
+def changing_numbers(network: Network) -> list[float]:
     """Return the numbers of the host that differ from step to step, the learning rate first."""
     optimizer, lr = network.optimizer, float(network.lr)
     if isinstance(optimizer, Adam):

@@ -18,7 +18,7 @@ import numpy as np
 from .._standard import Array
 from ..network import Network
 from .fixed_settings import Settings, Untraceable, is_own, owners_of
-from .pieces import Slots, numbers_of, regularized, state_of, updated
+from .pieces import Slots, changing_numbers, regularized, state_of, updated
 from .settings import is_built_in_optimizer
 from .traced import Traced, comparable, count_operations, guarded
 from .tracing import Masks, borrowed
@@ -125,7 +125,7 @@ class WholeStep:
             self._buffers.owned(),
             state.take(optimizer.state_names),
             healthy,
-            np.asarray(numbers_of(network), dtype=network.backend.dtype),
+            np.asarray(changing_numbers(network), dtype=network.backend.dtype),
             [draw.mask(_MARKERS[0], network.steps) for draw in known.draws],
             input,
             target,
@@ -176,7 +176,7 @@ class WholeStep:
             self._buffers.peek(),
             state.take(network.optimizer.state_names),
             self._true,
-            np.asarray(numbers_of(network), dtype=network.backend.dtype),
+            np.asarray(changing_numbers(network), dtype=network.backend.dtype),
             [np.ones(draw.count, dtype=bool) for draw in known.draws],
             input,
             target,
