@@ -116,6 +116,27 @@ def test_chain(activation, norm, p, dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("activation", [None, L.ReLU, L.SiLU])
+@pytest.mark.parametrize(
+    ("first", "norm", "shape"),
+    [(L.Linear(6, 5), L.BatchNorm, (6,)), (L.Conv2d(3, 5, 2), L.BatchNorm2d, (3, 2, 2))],
+    ids=["rows", "images"],
+)
+def test_no_spread_no_gradient(first, norm, shape, activation, rows, dtype):
+    """Rounding would be hundreds of times as large here, and Adam would make full steps of it."""
+    layers = [copy.deepcopy(first), norm(5), *([activation()] if activation else [])]
+    layers += [L.Flatten(), L.Linear(5, 4)]
+    network = xpnn.Sequential(layers, xpnn.SoftmaxCrossEntropy(), lr=0.1, seed=3, dtype=dtype)
+    x = np.random.default_rng(0).standard_normal((1, *shape))
+    for _ in range(4):  # the last is replayed
+        network.train(np.repeat(x, rows, axis=0), np.zeros(rows, int))
+        assert layers[-1].grads["b"].any()
+        assert not layers[0].grads["W"].any()
+        assert not layers[1].grads["gamma"].any()
+
+
+@each_dtype
 def test_sequences_images_and_vectors(dtype):
     def sequences() -> list[L.Layer]:
         block = [L.Linear(4, 6), L.LayerNorm(6), L.GELU(), L.Dropout(0.3)]

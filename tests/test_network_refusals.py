@@ -309,3 +309,47 @@ def test_a_layer_that_fails_half_way_leaves_no_trace(backend):
     net.layers[2].fails = None
     net.train(X, Y)
     assert snapshot(net)["buffer 2.seen"].tolist() == [2.0] * 5
+
+
+# Parameters that somebody has set before the network was made
+
+WRONG_ARRAYS = {
+    "as PyTorch has it": (xpnn.GRU(4, 8), "Wx", (24, 4), r"'Wx' has shape \(4, 24\), got .*24, 4"),
+    "too few rows": (xpnn.GRU(4, 8), "Wh", (4, 24), r"'Wh' has shape \(8, 24\), got .*4, 24"),
+    "transposed": (Linear(4, 6), "W", (6, 4), r"'W' has shape \(4, 6\), got .*6, 4"),
+    "a row for each": (Linear(4, 6), "b", (1, 6), r"'b' has shape \(6,\), got .*1, 6"),
+    "too few ids": (xpnn.Embedding(10, 4), "W", (5, 4), r"'W' has shape \(10, 4\), got .*5, 4"),
+    "too many filters": (xpnn.Conv2d(3, 4, 3), "W", (8, 3, 3, 3), r"'W' has shape \(4, 3, 3, 3\)"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ARRAYS)
+@pytest.mark.parametrize("fuse", [True, False])
+def test_given_parameters_of_a_wrong_shape(wrong, fuse):
+    layer, name, shape, message = WRONG_ARRAYS[wrong]
+    layer = copy.deepcopy(layer)
+    layer.params[name] = np.ones(shape, np.float32)
+    with pytest.raises(ShapeError, match=rf"^layer 0 \({type(layer).__name__}\): {message}"):
+        Sequential([layer], SoftmaxCrossEntropy(), lr=0.1, fuse=fuse)
+
+
+def test_given_buffers_of_a_wrong_shape():
+    layer = BatchNorm(4)
+    layer.buffers["running_mean"] = np.zeros(3)
+    with pytest.raises(ShapeError, match=r"'running_mean' has shape \(4,\), got .* \(3,\)"):
+        Sequential([layer], SoftmaxCrossEntropy(), lr=0.1)
+
+
+def test_a_given_parameter_of_no_known_name():
+    layer = Linear(4, 6)
+    layer.params["w"] = np.ones((4, 6))
+    with pytest.raises(xpnn.ConfigurationError, match=r"unknown parameter 'w': did you mean 'W'"):
+        Sequential([layer], SoftmaxCrossEntropy(), lr=0.1)
+
+
+def test_given_parameters_that_fit_stay():
+    layer, w = xpnn.LSTM(4, 8), np.random.default_rng(0).standard_normal((12, 32))
+    layer.params["W"] = w
+    network = Sequential([layer], SoftmaxCrossEntropy(), lr=0.1, dtype="float64")
+    assert set(network.parameters.named()) == {"0.W", "0.b"}
+    np.testing.assert_array_equal(layer.params["W"], w)

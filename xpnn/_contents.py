@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
@@ -12,10 +13,11 @@ from ._checks import expect_kind
 from ._standard import Array
 from .backend import Backend
 from .backend import backend as open_backend
-from .errors import ConfigurationError, ShapeError, XpnnError
+from .errors import ConfigurationError, ShapeError, XpnnError, unknown
 from .layers.layer import Layer, find_layers
-from .parameters import Parameters
+from .parameters import Parameters, Parts
 from .random import Stream
+from .random.sketch import Sketch
 
 __all__ = ["Contents"]
 
@@ -93,6 +95,7 @@ class Contents:
             seed = self.seed if own_seed is None else own_seed
             layer.stream = Stream(seed, 2 * number + 2)
             places.append((layer.name, layer.stream))
+            _check_given(layer)
             layer.build(Stream(seed, 2 * number + 1))
         return places
 
@@ -200,3 +203,30 @@ class Contents:
                 name: self.backend.asarray(vector, dtype=self.backend.float_dtype)
                 for name, vector in self.optimizer_state.items()
             }
+
+
+def _check_given(layer: Layer) -> None:
+    """Check the shapes of what somebody has given a layer of xpnn before the network was made.
+
+    Kernels would read and write beyond the end of what is too small.
+    """
+    if type(layer).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return  # only its author knows
+    plain = {k: getattr(layer, k) for k in ("params", "buffers")}
+    plain = {k: given for k, given in plain.items() if given and not isinstance(given, Parts)}
+    if not plain:
+        return
+    drawn = copy.copy(layer)
+    drawn.params, drawn.buffers = {}, {}
+    drawn.build(Sketch())
+    for kind, given in plain.items():
+        expected = getattr(drawn, kind)
+        for name, value in given.items():
+            if name not in expected:
+                what = "parameter" if kind == "params" else "buffer"
+                raise ConfigurationError(f"{layer.name}: {unknown(what, name, expected)}")
+            if np.shape(value) != np.shape(expected[name]):
+                raise ShapeError(
+                    f"{layer.name}: {name!r} has shape {np.shape(expected[name])}, "
+                    f"got an array of shape {np.shape(value)}"
+                )

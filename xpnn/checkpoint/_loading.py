@@ -16,7 +16,7 @@ from ..description import build
 from ..errors import BackendError, CheckpointError, ConfigurationError, XpnnError
 from ..layers.layer import Layer, find_layers
 from ..network import Network
-from ..random import Stream
+from ..random.sketch import Sketch
 from ._container import Path, Tensors
 from ._format import decode
 from ._model import Model
@@ -111,34 +111,22 @@ def _standardization(name: str, tensors: Tensors) -> Standardization | None:
         raise CheckpointError(f"{name}: {error}") from error
 
 
-class _Sketch(Stream):
+class _Sketch(Sketch):
     """Gives layers zeros of the right shapes, up to as many numbers as a file has.
 
     A description can ask for any size; this way none is made that the file does not fill.
     """
 
     def __init__(self, numbers: int) -> None:
-        super().__init__(0)
+        super().__init__()
         object.__setattr__(self, "left", [numbers])  # the class is frozen
 
-    def at(self, call: int) -> Stream:
-        return self
-
-    def _zeros(self, shape: Any) -> NDArray[Any]:
+    def zeros(self, shape: Any) -> NDArray[Any]:
         lengths = shape if isinstance(shape, tuple | list) else (shape,)
         self.left[0] -= math.prod(lengths)  # type: ignore[attr-defined]
         if self.left[0] < 0:  # type: ignore[attr-defined]
             raise CheckpointError("its description asks for more parameters than it has")
-        return np.zeros(shape)
-
-    def full(self, shape: Any, value: float) -> NDArray[Any]:
-        return self._zeros(shape)
-
-    def uniform(self, shape: Any, low: Any = 0.0, high: Any = 1.0, like: Any = None) -> Any:
-        return self._zeros(shape)
-
-    def normal(self, shape: Any, mean: Any = 0.0, std: Any = 1.0, like: Any = None) -> Any:
-        return self._zeros(shape)
+        return super().zeros(shape)
 
 
 def _build(

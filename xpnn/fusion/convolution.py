@@ -161,7 +161,7 @@ class ConvolutionStep(ImageRun):
         )
         if self._norm is not None:
             norm = self._norm
-            factors = self._own("factors", (3, geometry.count[1] * filters))
+            factors = self._own("factors", (4, geometry.count[1] * filters))
             moments.coefficients[self._name](
                 sums,
                 math.prod(geometry.count),

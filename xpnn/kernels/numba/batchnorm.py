@@ -78,9 +78,10 @@ def statistics(  # type: ignore[no-untyped-def]
 
 
 @part
-def _finish_row(xs, scales, slopes, shifts, dxs):  # type: ignore[no-untyped-def]
+def _finish_row(xs, means, scales, slopes, shares, dxs):  # type: ignore[no-untyped-def]
     for c in range(xs.size):
-        dxs[c] = dxs[c] * scales[c] + (xs[c] * slopes[c] + shifts[c])
+        # In this order it is 0 for equal rows, which scale, large for them, leaves alone.
+        dxs[c] = scales[c] * ((dxs[c] - shares[c]) - (xs[c] - means[c]) * slopes[c])
 
 
 @kernel("matrix vector vector vector vector vector! vector! matrix! integer")
@@ -97,13 +98,13 @@ def finish(x, mean, inverse, scale, dbeta, dgamma, dbias, dx, parts):  # type: i
     """
     T = x.dtype.type
     share = T(1) / T(x.shape[0])
-    slope, shift = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
+    slope, mean_of_t = np.empty(mean.size, x.dtype), np.empty(mean.size, x.dtype)
     dbias[:] = T(0)
     for c in range(mean.size):
         dgamma[c] *= inverse[c]
-        slope[c] = -scale[c] * inverse[c] * dgamma[c] * share
-        shift[c] = -scale[c] * dbeta[c] * share - slope[c] * mean[c]
+        slope[c] = inverse[c] * dgamma[c] * share
+        mean_of_t[c] = dbeta[c] * share
     for index in prange(parts):
         top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
         for i in range(top, bottom):
-            _finish_row(x[i], scale, slope, shift, dx[i])
+            _finish_row(x[i], mean, scale, slope, mean_of_t, dx[i])

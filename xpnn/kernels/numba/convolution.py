@@ -72,9 +72,9 @@ def backward(  # type: ignore[no-untyped-def]
         As in `forward`.
     gradient, flat : (N, H' + margins, W' + margins, F), (all of them,)
         That of the output, with zeros around; the same memory.
-    output, factors : (N * H' * W' * F,), (3, W' * F) or (0, 0)
-        If there are factors, one for every number of a row of an image, the gradient first becomes
-        ``factors[0] * gradient + factors[1] * output + factors[2]``: that of a normalization.
+    output, factors : (N * H' * W' * F,), (4, W' * F) or (0, 0)
+        If there are factors, those of `moments.coefficients`, the gradient first becomes that of a
+        normalization.
     weights : (F, C / groups * taps)
     turned : (geometry.turned_size,)
         Room for the weights in the order of `pack_turned`.

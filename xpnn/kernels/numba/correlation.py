@@ -101,13 +101,13 @@ def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # typ
 def normalize_gradient(table, flat, tall, wide, output, factors, n):  # type: ignore[no-untyped-def]
     """Bring the gradient of an image back through a normalization."""
     height, length = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS] * table[g.FILTERS]
-    scale, slope, shift = factors[0], factors[1], factors[2]
+    scale, shares, means, slopes = factors[0], factors[1], factors[2], factors[3]
     for y in range(height):
         start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
         row = flat[start * table[g.FILTERS] : start * table[g.FILTERS] + length]
         pixel = output[(n * height + y) * length : (n * height + y + 1) * length]
         for c in range(length):
-            row[c] = scale[c] * row[c] + (slope[c] * pixel[c] + shift[c])
+            row[c] = scale[c] * ((row[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
 
 
 @outlined

@@ -111,8 +111,9 @@ def coefficients(  # type: ignore[no-untyped-def]
     ----------
     sums : (N, 2 C)
         Of each image: of the gradient t behind the normalization, and of ``t * (x - centre)``.
-    factors : (3, W * C)
-        The gradient by x is ``factors[0] * t + factors[1] * x + factors[2]``, by rows of images.
+    factors : (4, W * C)
+        The scale s, the mean of t, that of x, and a slope k, by rows of images: the gradient by x
+        is ``s * ((t - mean(t)) - (x - mean(x)) * k)``.
     """
     T = sums.dtype.type
     images, channels = sums.shape[0], sums.shape[1] // 2
@@ -124,9 +125,8 @@ def coefficients(  # type: ignore[no-untyped-def]
             product += sums[n, channels + c]
         dbeta[c] = T(total)
         dgamma[c] = T(product) * inverse[c]
-        slope = -scale[c] * inverse[c] * dgamma[c] * share
-        shift = -scale[c] * dbeta[c] * share - slope * centre[c]
         for place in range(c, factors.shape[1], channels):
             factors[0, place] = scale[c]
-            factors[1, place] = slope
-            factors[2, place] = shift
+            factors[1, place] = dbeta[c] * share
+            factors[2, place] = centre[c]
+            factors[3, place] = inverse[c] * dgamma[c] * share
