@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from array_api_compat import device
 
+import xpnn
+from case import STREAM
 from cases import CASES, Case
 from gradcheck import check_layer_gradients
 from tolerances import assert_close
 from xpnn import layers
 from xpnn.errors import ShapeError, XpnnError
+from xpnn.layers._chain import every_layer
+from xpnn.summary import step_memory
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_mode = pytest.mark.parametrize("mode", ["train", "test"])
@@ -257,3 +261,63 @@ def test_build_leaves_what_a_user_has_set(case, backend):
     setting.layer.build(setting.layer.stream)
     assert setting.layer.params.keys() == before.keys()
     assert all(setting.layer.params[name] is value for name, value in before.items())
+
+
+def _arrays(value):
+    """Yield the arrays in nested containers."""
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _arrays(item)
+    elif isinstance(value, np.ndarray):
+        yield value
+
+
+def _bytes_besides(arrays, others):
+    """Add up arrays that are no views of others; each counts once, a view as what it shows."""
+    distinct = {array.__array_interface__["data"][0]: array for array in arrays}
+    return sum(
+        array.nbytes
+        for array in distinct.values()
+        if not any(np.may_share_memory(array, other) for other in others)
+    )
+
+
+@each_case
+def test_what_the_cache_keeps_is_what_the_summary_counts(case):
+    """Exactly where a layer states it, up to one state; else input and output to a factor of 2."""
+    rng = np.random.default_rng(0)
+    layer = case.make()
+    layer.stream = STREAM
+    layer.params |= case.draw_params(rng)
+    layer.buffers |= case.draw_buffers(rng)
+    input = case.draw(rng)
+    output = layer.forward(input)
+    own = _bytes_besides(_arrays(layer.cache), [input, output])
+    stated = 8 * layer.cache_size(input.shape)
+    if stated:
+        view = input.nbytes if case.shape[1] == 1 else 0  # of one step the rows are no copy
+        assert stated - view <= own <= stated + 8 * len(input) * getattr(layer, "hidden_dim", 0)
+    caches = [inner.cache for inner in every_layer(layer)]
+    held = _bytes_besides(_arrays(caches), [input, output]) + input.nbytes + output.nbytes
+    backend = xpnn.backend("numpy", dtype="float64")
+    network = xpnn.Sequential([case.make()], xpnn.MeanSquaredError(), 0.1, backend=backend)
+    counted = step_memory(network, case.shape[1:], len(input)).activations
+    assert counted <= 2 * held
+    assert held <= (2 if not stated else 1.1) * counted
+
+
+def test_the_summary_counts_the_weights_of_attention_and_the_gates_of_an_lstm():
+    def activations(layer, shape):
+        network = xpnn.Sequential([layer], xpnn.MeanSquaredError(), 0.1, seed=0)
+        memory = step_memory(network, shape, 2)
+        assert memory.temporaries >= 8 * layer.cache_size((1, *shape))  # as much again, backward
+        return memory.activations / 8
+
+    # Input and output; q, k, v and what the heads have seen; the weights.
+    attention = activations(layers.MultiHeadAttention(8, heads=4), (100, 8))
+    assert attention == 2 * 100 * 8 + 4 * 100 * 8 + 4 * 100 * 100
+    # Input and output; the steps' inputs; four gates, two states and a tanh.
+    lstm = activations(layers.LSTM(3, 5), (10, 3))
+    assert lstm == 10 * (3 + 5) + 10 * (3 + 7 * 5)
+    both = activations(layers.Bidirectional(layers.LSTM(3, 5)), (10, 3))
+    assert both == 10 * (3 + 10) + 2 * 10 * (5 + 3 + 7 * 5)

@@ -27,7 +27,7 @@ class StepMemory:
     parameters : int
         Parameters, gradients and the state of the optimizer: there from the first step on.
     activations : int
-        The batch and the outputs of the layers, as kept for the backward pass.
+        The batch, the outputs of the layers, and what they keep besides for the backward pass.
     temporaries : int
         What backward pass and optimizer need for a moment, whichever is more.
     """
@@ -43,17 +43,24 @@ class StepMemory:
 
 
 def step_memory(network: Network, input_shape: tuple[int, ...], batch_size: int) -> StepMemory:
-    """Estimate what a training step costs, from the shapes of the layers' outputs.
+    """Estimate what a training step costs, from the shapes of the layers' inputs and outputs.
 
-    A layer may keep more or less than its output, so this is right to a factor of two and no more.
-    Layers inside of `Recompute` keep nothing.
+    ::
+
+        activations = input + sum over the layers of (output + cache_size), in all of the batch
+        temporaries = the most of 3 outputs or 1 cache_size of a layer, or what the update needs
+
+    Most layers keep their input or output, or as much; `Layer.cache_size` is what others keep
+    besides: gates and states of recurrent layers, the weights of attention, whose gradients are as
+    much again for a moment. Fused steps keep a little less, so this is right to a factor of two and
+    no more. Layers inside of `Recompute` keep nothing.
 
     Raises
     ------
     ShapeError
         If the network cannot take samples of this shape.
     """
-    return _step_memory(network, _record_shapes(network, input_shape), input_shape, batch_size)
+    return _step_memory(network, _record(network, input_shape), input_shape, batch_size)
 
 
 def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 1) -> str:
@@ -74,12 +81,12 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
     """
     if batch_size < 1:
         raise ConfigurationError(f"batch_size: expected at least 1, got {batch_size}")
-    shapes = _record_shapes(network, input_shape)
+    records = _record(network, input_shape)
     parameters = network.parameters
     rows = [("layer", "output shape", "parameters", "names")]
     for key, layer in parameters.layers.items():
-        shape = shapes.get(key)
-        shown = "not used" if shape is None else str(("N", *shape[1:])).replace("'", "")
+        record = records.get(key)
+        shown = "not used" if record is None else str(("N", *record.shape[1:])).replace("'", "")
         count = sum(math.prod(value.shape) for value in layer.params.values())
         names = ", ".join([*layer.params, *layer.buffers])
         rows.append((f"{key} {layer!r}", shown, f"{count:,}", names))
@@ -90,7 +97,7 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
     rule = "-" * (sum(widths) + 6)
     lines.insert(1, rule)
     count = math.prod(parameters.values.array.shape)
-    memory = _step_memory(network, shapes, input_shape, batch_size)
+    memory = _step_memory(network, records, input_shape, batch_size)
     return "\n".join(
         [
             *lines,
@@ -98,30 +105,46 @@ def summarize(network: Network, input_shape: tuple[int, ...], batch_size: int = 
             f"{count:,} parameters; {network.backend}, {network.backend.dtype}",
             f"{readable_bytes(memory.parameters)} for parameters, gradients and optimizer state",
             f"{readable_bytes(memory.activations)} for the outputs of the layers "
-            f"at batch size {batch_size}",
+            f"and what they keep besides, at batch size {batch_size}",
             f"{readable_bytes(memory.total)} for a training step in all, about",
         ]
     )
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What a layer makes of one sample: the shape of its output, and how much it keeps besides."""
+
+    shape: tuple[int, ...]
+    besides: int
+
+    @property
+    def output(self) -> int:
+        return math.prod(self.shape[1:])
+
+    @property
+    def kept(self) -> int:
+        return self.output + self.besides
+
+
 def _step_memory(
     network: Network,
-    shapes: dict[str, tuple[int, ...]],
+    records: dict[str, _Record],
     input_shape: tuple[int, ...],
     batch_size: int,
 ) -> StepMemory:
     itemsize = 8 if network.backend.dtype == "float64" else 4
-    sizes = {key: math.prod(shape[1:]) for key, shape in shapes.items()}
     # What is inside of `Recompute` is there for a moment only, that of one block at a time.
     blocks = [
-        {key for key in sizes if key.startswith(f"{outer}.")}
+        {key for key in records if key.startswith(f"{outer}.")}
         for outer, layer in network.parameters.layers.items()
         if isinstance(layer, Recompute)
     ]
     passing = set().union(*blocks)
-    widths = [math.prod(input_shape), *(sizes[key] for key in sizes.keys() - passing)]
-    again = max((sum(sizes[key] for key in block) for block in blocks), default=0)
-    largest = max(math.prod(input_shape), *sizes.values(), 0)
+    width = math.prod(input_shape)
+    kept = width + sum(records[key].kept for key in records.keys() - passing)
+    again = max((sum(records[key].kept for key in block) for block in blocks), default=0)
+    most = max(3 * width, *(max(3 * each.output, each.besides) for each in records.values()), 0)
     count = math.prod(network.parameters.values.array.shape)
     vectors = 2 + len(network.optimizer.init(network.backend.zeros(0)))
     plan = network._planned(network.parameters)
@@ -129,21 +152,22 @@ def _step_memory(
     updating = 0 if plan is not None and plan.update is not None else 4 * count
     return StepMemory(
         parameters=itemsize * vectors * count,
-        activations=itemsize * sum(widths) * batch_size,
-        temporaries=itemsize * max((3 * largest + again) * batch_size, updating),
+        activations=itemsize * kept * batch_size,
+        temporaries=itemsize * max((most + again) * batch_size, updating),
     )
 
 
-def _record_shapes(network: Network, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Pass one sample of zeros through the network and note the shape of every output."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def _record(network: Network, input_shape: tuple[int, ...]) -> dict[str, _Record]:
+    """Pass one sample of zeros through the network and note what every layer makes of it."""
+    records: dict[str, _Record] = {}
 
     def recorder(key: str, layer: Layer) -> Callable[[Array], Array]:
         forward = type(layer).forward
 
         def record(input: Array) -> Array:
             output = forward(layer, input)
-            shapes[key] = tuple(output.shape)
+            besides = layer.cache_size(tuple(input.shape))
+            records[key] = _Record(tuple(output.shape), besides)
             return output
 
         return record
@@ -159,4 +183,4 @@ def _record_shapes(network: Network, input_shape: tuple[int, ...]) -> dict[str, 
         network.fuse = fuse
         for layer in layers.values():
             vars(layer).pop("forward", None)
-    return shapes
+    return records

@@ -113,6 +113,11 @@ class MultiHeadAttention(SequenceLayer):
         expect_sequences(self.name, self.dim, input_shape)
         return input_shape
 
+    def cache_size(self, input_shape: tuple[int, ...]) -> int:
+        """N T (4 dim + heads T): q, k, v and what the heads have seen; the weights."""
+        n, t, _ = input_shape
+        return n * t * (4 * self.dim + self.heads * t)
+
     def build(self, rng: Stream) -> None:
         """Draw W, b, Wo and bo where they are missing."""
         dim = self.dim

@@ -84,6 +84,7 @@ class GRU(Recurrent):
     """
 
     gates = 3
+    kept_per_unit = 5  # r, z, n, hn and h
 
     def build(self, rng: Stream) -> None:
         """Draw Wx, Wh, bx and bh where they are missing."""

@@ -96,6 +96,19 @@ class Layer:
         """
         return None
 
+    def cache_size(self, input_shape: tuple[int, ...]) -> int:
+        """Return how many numbers `cache` keeps besides the input and the output.
+
+        For the estimates of memory. 0, as here, for all that keep at most as much as these two.
+        Layers that a layer is made of count for themselves.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            With the batch axis.
+        """
+        return 0
+
     def check_ids(self, ids: Array) -> None:
         """Check the values of an input of ids; a network calls it while they are on the host.
 

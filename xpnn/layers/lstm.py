@@ -83,6 +83,7 @@ class LSTM(Recurrent):
     """
 
     gates = 4
+    kept_per_unit = 7  # i, f, o, g, h, c and tanh(c)
     state_names = ("h", "c")
 
     def build(self, rng: Stream) -> None:

@@ -89,6 +89,13 @@ class MaxPool2d(_Pool2d):
     [[[[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]]]
     """
 
+    def cache_size(self, input_shape: tuple[int, ...]) -> int:
+        """N C (H + 2 ph) (W + 2 pw), the padded input; 0 without padding."""
+        if not any(map(any, self._window.margins)):
+            return 0
+        sizes = zip(input_shape[2:], self._window.margins, strict=True)
+        return math.prod(input_shape[:2]) * math.prod(s + sum(m) for s, m in sizes)
+
     def forward(self, input: Array) -> Array:
         """Return the largest pixel of each window."""
         shape = self.output_shape(input.shape)

@@ -39,6 +39,7 @@ class Recurrent(SequenceLayer):
     """
 
     gates: ClassVar[int]
+    kept_per_unit: ClassVar[int] = 1  # numbers that a step leaves for each unit; 1 is h
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     roles: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("W", "Wx", "Wh"), "weight"),
@@ -110,6 +111,11 @@ class Recurrent(SequenceLayer):
         expect_sequences(self.name, self.input_dim, input_shape)
         steps = (input_shape[1],) if self.return_sequences else ()
         return (input_shape[0], *steps, self.hidden_dim)
+
+    def cache_size(self, input_shape: tuple[int, ...]) -> int:
+        """N T (input_dim + kept_per_unit * hidden_dim): the steps' inputs, gates and states."""
+        n, t, _ = input_shape
+        return n * t * (self.input_dim + self.kept_per_unit * self.hidden_dim)
 
     def forward(self, input: Array) -> Array:
         """Return the states h of all steps, or of the last one."""
