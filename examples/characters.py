@@ -15,11 +15,11 @@ transformer  an embedding of 96 and where it is, two blocks of four heads, a lin
 Figures (seed 0, NumPy with Numba, float32, one thread): the LSTM, 353,100 parameters, has 1.84
 nats a character on what is held out after its 16 epochs; PyTorch, with the same layers, rates and
 number of steps, has 1.90. These steps take a minute, 20 s of it for compiling kernels, once on a
-machine, and PyTorch 47 s. The transformer, 238,540 parameters, has 2.08. On the last ninth of the training part, which
-``--validate`` holds out, the LSTM has 2.07 and the transformer 2.37: so short a text teaches a
-network of this kind no more. Sequences of 256, batches of 8 and a bias of 1 for the forget gate
-have 1.86 there, but 1.88 on what is held out, and PyTorch 1.83 with the same; two layers,
-a GRU, or more dropout and twice the epochs were no better on the former.
+machine, and PyTorch 47 s. The transformer, 238,540 parameters, has 2.08. On the last ninth of the
+training part, which ``--validate`` holds out, the LSTM has 2.07 and the transformer 2.37: so short
+a text teaches a network of this kind no more. Sequences of 256, batches of 8 and a bias of 1 for
+the forget gate have 1.86 there, but 1.88 on what is held out, and PyTorch 1.83 with the same; two
+layers, a GRU, or more dropout and twice the epochs were no better on the former.
 """
 
 from __future__ import annotations
