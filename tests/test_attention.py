@@ -141,6 +141,27 @@ def test_a_block_agrees_with_pytorch(causal):
         assert_close(layer.grads[name], parameter.grad.numpy().T, "float64", factor=100)
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("told", ["lengths", "mask"])
+def test_a_block_leaves_out_the_steps_that_are_not_there(told, fuse):
+    block = layers.TransformerBlock(4, 2)
+    net = xpnn.Sequential([block], xpnn.MeanSquaredError(), 0.1, seed=0, fuse=fuse)
+    x = np.random.default_rng(0).standard_normal((2, 5, 4))
+    lengths = [2, 5]
+    value = lengths if told == "lengths" else np.arange(5) < np.asarray(lengths)[:, None]
+    setattr(block, told, value)
+    assert getattr(block, told) is value
+    output = net.eval(x)
+    trained, _ = net.train(x, np.zeros((2, 5, 4)))
+    assert_close(trained, output, "float32")
+    net = xpnn.Sequential(
+        [layers.TransformerBlock(4, 2)], xpnn.MeanSquaredError(), 0.1, seed=0, fuse=fuse
+    )
+    for row, length in enumerate(lengths):
+        alone = net.eval(x[row : row + 1, :length])
+        assert_close(output[row : row + 1, :length], alone, "float32")
+
+
 def test_a_block_drops_in_training_only():
     net = xpnn.Sequential(
         [xpnn.TransformerBlock(4, 2, dropout=0.5), xpnn.MeanOverTime()],

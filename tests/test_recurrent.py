@@ -244,6 +244,79 @@ def test_only_recurrent_layers_have_two_directions():
         layers.Bidirectional(layers.ReLU())
 
 
+TELLS = {
+    "lengths": [2, 5, 1],
+    "mask": np.arange(5) < np.asarray([2, 5, 1])[:, None],
+}
+
+
+def both_fused_and_not(make):
+    """A network with a layer, with kernels where there are any and without."""
+    return [
+        xpnn.Sequential([layer], xpnn.MeanSquaredError(), 0.1, seed=0, fuse=fuse)
+        for fuse in (True, False)
+        for layer in (make(),)
+    ]
+
+
+@pytest.mark.parametrize("told", TELLS)
+@pytest.mark.parametrize("when", ["before", "after", "one by one"])
+def test_both_directions_leave_out_the_steps_that_are_not_there(told, when):
+    def make():
+        inner = layers.GRU(4, 3)
+        if when == "before":
+            setattr(inner, told, TELLS[told])
+        layer = layers.Bidirectional(inner)
+        if when == "after":
+            setattr(layer, told, TELLS[told])
+        if when == "one by one":
+            setattr(layer.layer, told, TELLS[told])
+            setattr(layer.backwards, told, TELLS[told])
+        assert getattr(layer, told) is TELLS[told]
+        return layer
+
+    x = np.random.default_rng(0).standard_normal((3, 5, 4))
+    for net in both_fused_and_not(make):
+        output = net.eval(x)
+        layer = net.layers[0]
+        layer.mask = layer.lengths = None
+        for row, length in enumerate(TELLS["lengths"]):
+            alone = net.eval(x[row : row + 1, :length])
+            assert_close(output[row : row + 1, :length], alone, "float32")
+            assert (output[row, length:] == 0).all()
+    for net in both_fused_and_not(make):
+        output = net.eval(x)
+        assert_close(net.train(x, np.zeros((3, 5, 6)))[0], output, "float32")
+
+
+@pytest.mark.parametrize("told", TELLS)
+def test_directions_that_are_told_different_things_are_refused(told):
+    for net in both_fused_and_not(lambda: layers.Bidirectional(layers.GRU(4, 3))):
+        setattr(net.layers[0].layer, told, TELLS[told])
+        expected = rf"layer 0 \(Bidirectional\): expected one {told} for both directions: set that"
+        for use in (net.eval, lambda x, net=net: net.train(x, np.zeros((3, 5, 6)))):
+            with pytest.raises(ConfigurationError, match=expected):
+                use(np.zeros((3, 5, 4)))
+    layer = layers.Bidirectional(layers.GRU(4, 3))
+    layer.lengths, layer.backwards.lengths = 3, 4
+    with pytest.raises(ConfigurationError, match="expected one lengths for both"):
+        layer.forward(np.zeros((3, 5, 4)))
+
+
+def test_the_two_directions_have_initial_states_of_their_own():
+    state = {"h": np.ones((2, 3))}
+    layer = layers.Bidirectional(layers.GRU(4, 3))
+    with pytest.raises(ConfigurationError, match=r"initial of its own: set `layer.initial` and `b"):
+        layer.initial = state
+    assert not hasattr(layer, "initial")
+    layer.layer.initial = layer.backwards.initial = state
+    layer.forward(np.zeros((2, 1, 4)))
+    inner = layers.GRU(4, 3)
+    inner.initial = state
+    with pytest.raises(ConfigurationError, match=r"^Bidirectional: expected a layer without an in"):
+        layers.Bidirectional(inner)
+
+
 # Over time
 
 

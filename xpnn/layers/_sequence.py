@@ -11,7 +11,7 @@ from .._standard import Array, arange, array_namespace, device
 from ..errors import DataError, ShapeError
 from .layer import Layer
 
-__all__ = ["SequenceLayer", "expect_sequences", "telling"]
+__all__ = ["SequenceLayer", "ToldOutside", "expect_sequences", "telling"]
 
 
 def expect_sequences(owner: str, width: int | None, shape: tuple[int, ...]) -> None:
@@ -116,3 +116,37 @@ class SequenceLayer(Layer):
         xp = array_namespace(input)
         ends = xp.asarray(lengths, dtype=input.dtype, device=device(input))
         return arange(t, like=input)[None, :] < ends[:, None]
+
+
+class ToldOutside:
+    """A layer that hands on to layers inside which steps are there; a base class beside `Layer`.
+
+    Attributes
+    ----------
+    mask : array or None
+        As of `SequenceLayer`: that of the layers inside.
+    lengths : sequence of int or None
+        Likewise.
+    """
+
+    _told: tuple[SequenceLayer, ...]
+
+    @property
+    def mask(self) -> Array | None:
+        """Which steps are there."""
+        return self._told[0].mask
+
+    @mask.setter
+    def mask(self, value: Array | None) -> None:
+        for layer in self._told:
+            layer.mask = value
+
+    @property
+    def lengths(self) -> Sequence[int] | None:
+        """How many steps of each sequence are there."""
+        return self._told[0].lengths
+
+    @lengths.setter
+    def lengths(self, value: Sequence[int] | None) -> None:
+        for layer in self._told:
+            layer.lengths = value

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from .._checks import checked_flag, checked_number
 from .._standard import Array
 from ._chain import Chain
-from ._sequence import expect_sequences
+from ._sequence import ToldOutside, expect_sequences
 from ._shapes import checked_width
 from .attention import MultiHeadAttention
 from .composites import Residual
@@ -20,7 +20,7 @@ from .linear import Linear
 __all__ = ["TransformerBlock"]
 
 
-class TransformerBlock(Layer):
+class TransformerBlock(ToldOutside, Layer):
     """Attention, then two fully connected layers, each around a shortcut: a block of a transformer.
 
     ::
@@ -41,18 +41,26 @@ class TransformerBlock(Layer):
     causal : bool
         Whether a step sees only itself and the steps before it.
 
+    Attributes
+    ----------
+    mask, lengths
+        As of `MultiHeadAttention`, handed on to it.
+
     Raises
     ------
     ConfigurationError
         If an argument is out of its range, or dim is not divisible by the heads.
     ShapeError
-        In the forward pass, unless the input is (N, T, dim) with T >= 1.
+        In the forward pass, unless the input is (N, T, dim) with T >= 1, or if a mask or lengths
+        are for another batch.
+    DataError
+        In the forward pass, if a length is longer than the sequence.
 
     Notes
     -----
     Arrays: input and output (N, T, dim), of one floating-point dtype. The block is two `Residual`
     layers: in layer 3 the attention has the key "3.0.layers.1". Modes: as `Dropout`. Sequences of
-    several lengths: see `Masked`.
+    several lengths: see `Masked`, or set ``lengths``.
 
     Cost: that of the layers; with hidden_dim = 4 dim, 24 T dim**2 + 4 T**2 dim FLOPs a sequence
     forward and twice that backward.
@@ -91,6 +99,7 @@ class TransformerBlock(Layer):
             [LayerNorm(self.dim), first, GELU(), last, Dropout(self.dropout)],
         ]
         self._layers = Chain(self.name, "layers", [Residual(part) for part in parts])
+        self._told = (attention,)
 
     def sublayers(self) -> Iterator[tuple[str, Layer]]:
         """Yield the two residual layers."""
