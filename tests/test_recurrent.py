@@ -187,6 +187,21 @@ def test_gradients_of_the_initial_state_agree_with_differences(kind, reverse, ba
         check_derivative(lambda v, name=name: loss(name, v), value, gradient, name, rng)
 
 
+@each_kind
+def test_initial_states_are_taken_in_the_dtype_of_the_input(kind):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    found = []
+    for fuse in (True, False):
+        layer = getattr(xpnn, kind)(4, 8)
+        layer.initial = {"h": np.full((2, 8), 0.5)}
+        net = xpnn.Sequential([layer], xpnn.MeanSquaredError(), 0.1, seed=0, fuse=fuse)
+        found.append(net.eval(x))
+        assert found[-1].dtype == layer.final["h"].dtype == np.float32
+        net.train(x, np.zeros((2, 3, 8)))
+        assert layer.final["h"].dtype == layer.dinitial["h"].dtype == np.float32
+    assert_close(*found, "float32")
+
+
 def test_an_initial_state_of_another_batch_is_refused(backend):
     layer = prepared("LSTM", backend)
     layer.initial = {"c": backend.asarray(np.zeros((3, H)))}
@@ -204,6 +219,17 @@ def test_initial_weights_are_orthonormal_for_the_state():
     np.testing.assert_allclose(Wh @ Wh.T, np.eye(5), atol=1e-12)
     assert (layer.params["b"] == 0).all()
     assert layers.GRU.roles["bx"] == layers.GRU.roles["bh"] == "bias"
+
+
+@each_kind
+def test_parameters_that_are_missing_are_drawn(kind, backend):
+    make, _, shapes = KINDS[kind]
+    for name in shapes:
+        layer, given = make(D, H, seed=0), backend.asarray(np.zeros(shapes[name]))
+        layer.params[name] = given
+        layer.forward(backend.asarray(batch()))
+        assert set(layer.params) == set(shapes)
+        assert layer.params[name] is given
 
 
 # Two directions

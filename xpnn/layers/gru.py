@@ -85,6 +85,7 @@ class GRU(Recurrent):
 
     gates = 3
     kept_per_unit = 5  # r, z, n, hn and h
+    param_names = ("Wx", "Wh", "bx", "bh")
 
     def build(self, rng: Stream) -> None:
         """Draw Wx, Wh, bx and bh where they are missing."""

@@ -85,6 +85,7 @@ class LSTM(Recurrent):
     gates = 4
     kept_per_unit = 7  # i, f, o, g, h, c and tanh(c)
     state_names = ("h", "c")
+    param_names = ("W", "b")
 
     def build(self, rng: Stream) -> None:
         """Draw W and b where they are missing."""

@@ -31,7 +31,7 @@ class Recurrent(SequenceLayer):
     ----------
     initial : dict of str to array
         The state before the first step by its names ("h", and "c" of an LSTM), (N, hidden_dim)
-        each. A name that is missing stands for zeros.
+        each, of any floating-point dtype. A name that is missing stands for zeros.
     final : dict of str to array
         The state after the last step of the last forward pass. Assign it to `initial` to go on.
     dinitial : dict of str to array
@@ -41,6 +41,7 @@ class Recurrent(SequenceLayer):
     gates: ClassVar[int]
     kept_per_unit: ClassVar[int] = 1  # numbers that a step leaves for each unit; 1 is h
     state_names: ClassVar[tuple[str, ...]] = ("h",)
+    param_names: ClassVar[tuple[str, ...]] = ()
     roles: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("W", "Wx", "Wh"), "weight"),
         **dict.fromkeys(("b", "bx", "bh"), "bias"),
@@ -120,7 +121,7 @@ class Recurrent(SequenceLayer):
     def forward(self, input: Array) -> Array:
         """Return the states h of all steps, or of the last one."""
         self.output_shape(input.shape)
-        if not self.params:
+        if not self.params or any(name not in self.params for name in self.param_names):
             build_alone(self, self.seed, input, number=self._number)
         xp = array_namespace(input)
         n, t, _ = input.shape
@@ -225,7 +226,11 @@ class Recurrent(SequenceLayer):
                     f"{self.name}: expected an initial {name} of shape {shape}, "
                     f"got {tuple(getattr(state, 'shape', ()))}"
                 )
-            states.append(zeros(shape, like=input) if state is None else state)
+            if state is None:
+                state = zeros(shape, like=input)
+            elif state.dtype != input.dtype:
+                state = array_namespace(input).astype(state, input.dtype)
+            states.append(state)
         return tuple(states)
 
     def _columns(self, input: Array) -> Array | None:
@@ -311,6 +316,7 @@ class RNN(Recurrent):
     """
 
     gates = 1
+    param_names = ("Wx", "Wh", "b")
 
     def build(self, rng: Stream) -> None:
         """Draw Wx, Wh and b where they are missing."""
