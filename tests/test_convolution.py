@@ -7,7 +7,7 @@ import pytest
 
 from tolerances import assert_close
 from xpnn import layers
-from xpnn.errors import ConfigurationError, ShapeError
+from xpnn.errors import ConfigurationError, DataError, ShapeError
 from xpnn.layers import _correlation
 
 
@@ -79,6 +79,16 @@ def test_channels_that_come_last_get_a_hint():
         layers.Conv2d(3, 4, 3).forward(np.zeros((8, 32, 32, 3)))
 
 
+def test_groups_with_channels_that_come_last_get_a_hint():
+    expected = r"\(N, 4, ...\), channels first and not last, got \(8, 32, 32, 4\): give numpy.mo"
+    layer = layers.GroupNorm(2, 4)
+    with pytest.raises(ShapeError, match=expected):
+        layer.forward(np.zeros((8, 32, 32, 4)))
+    for shape in ((8, 3), (8, 4, 0, 4), (8,)):
+        with pytest.raises(ShapeError, match=r"of shape \(N, 4, ...\), got"):
+            layer.forward(np.zeros(shape))
+
+
 def test_a_kernel_larger_than_the_padded_image_is_refused():
     expected = r"^Conv2d: .* with H, W of at least \(5, 3\), for a window to fit in, got \(8, 1, 4,"
     with pytest.raises(ShapeError, match=expected):
@@ -133,6 +143,13 @@ def test_of_equal_pixels_the_first_gets_the_gradient(padding, backend):
     layer.forward(backend.asarray(host))
     actual = backend.to_host(layer.backward(backend.asarray(dout)))
     assert_close(actual, twin.grad.numpy(), "float32")
+
+
+def test_the_maximum_of_integers_is_refused():
+    layer = layers.MaxPool2d(3, 1, 1)
+    images = -np.ones((1, 1, 3, 3), np.int8)
+    with pytest.raises(DataError, match=r"^MaxPool2d: expected floating-point numbers, got an ar"):
+        layer.forward(images)
 
 
 def test_padding_is_no_maximum():

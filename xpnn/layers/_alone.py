@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..random import Stream, fresh_seed
 from .layer import Layer
 
-__all__ = ["build_alone", "mask_stream"]
+__all__ = ["build_alone", "expect_floating", "mask_stream"]
 
 
 def build_alone(
@@ -28,14 +28,20 @@ def build_alone(
         If that dtype is none of floating-point numbers: weights of integers would nearly all be 0.
     """
     dtype = dtype or input.dtype
-    if not array_namespace(input).isdtype(dtype, "real floating"):
-        raise DataError(f"{layer.name}: expected floating-point numbers, got an array of {dtype}")
+    expect_floating(layer.name, input, dtype)
     given = {*layer.params, *layer.buffers}
     layer.build(Stream(_seed(seed), 2 * number + 1))
     for arrays in (layer.params, layer.buffers):
         for name, value in arrays.items():
             if name not in given:
                 arrays[name] = from_host(value, like=input, dtype=dtype)
+
+
+def expect_floating(owner: str, input: Array, dtype: Any = None) -> None:
+    """Raise DataError unless an input, or another dtype of its library, is of floating point."""
+    dtype = dtype or input.dtype
+    if not array_namespace(input).isdtype(dtype, "real floating"):
+        raise DataError(f"{owner}: expected floating-point numbers, got an array of {dtype}")
 
 
 def mask_stream(seed: int | None) -> Stream:

@@ -66,6 +66,10 @@ def short(sizes: Sizes) -> int | Sizes:
     return sizes[0] if len(set(sizes)) == 1 else sizes
 
 
+#: What an error says of channels in the wrong place, and what helps.
+CHANNELS_LAST = ", channels first and not last", ": give numpy.moveaxis(input, -1, 1)"
+
+
 def expect_channels(owner: str, channels: int | None, shape: Sizes, axes: int) -> None:
     """Raise ShapeError unless an input is (N, channels, ...) with ``axes`` sizes behind.
 
@@ -83,7 +87,7 @@ last, got (8, 32, 32, 3): give numpy.moveaxis(input, -1, 1)
     wanted = "C" if channels is None else channels
     order = remedy = ""
     if len(shape) == 2 + axes and shape[-1] == channels:
-        order, remedy = ", channels first and not last", ": give numpy.moveaxis(input, -1, 1)"
+        order, remedy = CHANNELS_LAST
     elif len(shape) == 1 + axes and channels in (None, 1):
         remedy = ": give input[:, None], with an axis for the channel"
     raise ShapeError(

@@ -11,6 +11,7 @@ from ..initializers import Ones, Zeros
 from ..random import Stream
 from ._alone import build_alone
 from ._shapes import checked_width
+from ._windows import CHANNELS_LAST
 from .layer import Layer
 
 __all__ = ["GroupNorm"]
@@ -84,9 +85,12 @@ class GroupNorm(Layer):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (N, dim, ...), the shape of the input."""
         if len(input_shape) < 2 or input_shape[1] != self.dim or 0 in input_shape[2:]:
+            order = remedy = ""
+            if len(input_shape) > 2 and input_shape[-1] == self.dim != input_shape[1]:
+                order, remedy = CHANNELS_LAST
             raise ShapeError(
-                f"{self.name}: expected input of shape (N, {self.dim}, ...), "
-                f"got {tuple(input_shape)}"
+                f"{self.name}: expected input of shape (N, {self.dim}, ...){order}, "
+                f"got {tuple(input_shape)}{remedy}"
             )
         return input_shape
 

@@ -8,6 +8,7 @@ from functools import reduce
 from .._checks import checked_flag
 from .._standard import Array, array_namespace, ones, zeros
 from ..errors import ConfigurationError, ShapeError
+from ._alone import expect_floating
 from ._windows import Sizes, Window, add_at, checked_sizes, expect_channels, short
 from .layer import Layer
 
@@ -66,6 +67,8 @@ class MaxPool2d(_Pool2d):
     ShapeError
         In the forward pass, unless the input is (N, C, H, W) and a window fits into the padded
         image.
+    DataError
+        In the forward pass, if the pixels are no floating-point numbers.
 
     Notes
     -----
@@ -99,6 +102,7 @@ class MaxPool2d(_Pool2d):
     def forward(self, input: Array) -> Array:
         """Return the largest pixel of each window."""
         shape = self.output_shape(input.shape)
+        expect_floating(self.name, input)  # integers have no minus infinity for the padding
         padded = self._window.pad(input, -math.inf)
         strip = self._window.strip(shape[2:])
         output = reduce(array_namespace(input).maximum, strip.pixels(padded))
