@@ -286,6 +286,47 @@ def test_recomputed_layers_keep_nothing_and_come_back_as_they_were():
     assert all(not each.cache for each in inner)
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_what_layers_were_told_may_change_before_they_are_run_again(fuse):
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+    gradients = []
+    for changes in (False, True):
+        inner = xpnn.GRU(3, 4)
+        layer = xpnn.Recompute([inner, xpnn.Bidirectional(xpnn.RNN(4, 2))])
+        net = xpnn.Sequential([layer, Changes()], xpnn.MeanSquaredError(), 0.1, seed=0, fuse=fuse)
+        inner.initial = {"h": np.ones((2, 4), np.float32)}
+        inner.lengths = [3, 5]
+        layer.layers[1].mask = np.arange(5) < np.asarray([[3], [5]])
+        state, lengths, mask = inner.initial["h"], inner.lengths, layer.layers[1].mask
+
+        def change(told=(state, mask), lengths=lengths):
+            for array in told:
+                array[...] = 0
+            lengths[0] = 1
+
+        net.layers[1].change = change if changes else None
+        net.train(x, np.zeros((2, 5, 4)))
+        gradients.append(net.parameters.grads.array)
+        assert inner.initial["h"] is state
+        assert inner.lengths is lengths
+        assert layer.layers[1].mask is mask
+    np.testing.assert_array_equal(*gradients)
+
+
+class Changes(xpnn.Layer):
+    """Does something between the forward and the backward pass."""
+
+    change = None
+
+    def forward(self, input):
+        return input + 0.0
+
+    def backward(self, dout):
+        if self.change is not None:
+            self.change()
+        return dout + 0.0
+
+
 def test_summary_tells_what_recomputation_saves():
     def memory(wrap):
         layers = [wrap([xpnn.Linear(8, 8), xpnn.Tanh(), xpnn.Linear(8, 8)]) for _ in range(4)]

@@ -106,9 +106,16 @@ class Recompute(Layer):
             return self._layers.backward(dout)
 
     def _circumstances(self) -> _Circumstances:
-        """Return what the layers, and all that they are made of, were told from outside."""
+        """Return what the layers, and all that they are made of, were told from outside.
+
+        It is a copy: what was told may be changed in place until the layers are run again.
+        """
         every = (inner for layer in self._layers.layers for inner in every_layer(layer))
-        return [(layer, _take(layer)) for layer in every]
+        copies: dict[int, Any] = {}
+        return [
+            (layer, {name: _copied(value, copies) for name, value in _take(layer).items()})
+            for layer in every
+        ]
 
     @contextmanager
     def _once_more(self, circumstances: _Circumstances) -> Iterator[None]:
@@ -133,6 +140,21 @@ def _take(layer: Layer) -> dict[str, Any]:
     if isinstance(layer, SequenceLayer):  # whose mask may be a `Masked`'s around
         found["mask"] = layer.mask
     return found
+
+
+def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    """Copy arrays, also in lists and dictionaries; one that several layers have stays one."""
+    if id(value) not in copies:
+        if isinstance(value, dict):
+            copy: Any = {name: _copied(inner, copies) for name, inner in value.items()}
+        elif isinstance(value, list):
+            copy = list(value)
+        elif hasattr(value, "dtype") and hasattr(value, "shape"):
+            copy = array_namespace(value).asarray(value, copy=True)
+        else:
+            copy = value
+        copies[id(value)] = copy
+    return copies[id(value)]
 
 
 def _give(circumstances: _Circumstances) -> None:
