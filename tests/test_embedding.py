@@ -135,7 +135,7 @@ def test_the_vector_of_padding_is_drawn_as_zero():
     assert (layer.params["W"][[0, 1, 3, 4]] != 0).all()
 
 
-@pytest.mark.parametrize("padding_idx", [5, -1, 1.5, "a"])
+@pytest.mark.parametrize("padding_idx", [5, -1, 1.5, "a", True, False])
 def test_padding_that_is_no_id_is_refused(padding_idx):
     with pytest.raises(ConfigurationError, match=r"padding_idx must be an id"):
         layers.Embedding(5, 3, padding_idx=padding_idx)

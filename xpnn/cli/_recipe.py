@@ -9,8 +9,8 @@ from typing import Any
 from ..augmentation import Augmentation
 from ..backend import Backend
 from ..data import Dataset
-from ..description import build, make
-from ..errors import ConfigurationError, XpnnError
+from ..description import build, known, make
+from ..errors import ConfigurationError, XpnnError, unknown
 from ..losses import SoftmaxCrossEntropy
 from ..metrics import Accuracy, Metric, TopK
 from ..metrics import get as get_metric
@@ -40,8 +40,12 @@ def augmentations(entries: list[Any]) -> list[Augmentation]:
     """
     made: list[Augmentation] = []
     for index, entry in enumerate(entries):
-        known = _AUGMENTATIONS.get(entry.lower(), entry) if isinstance(entry, str) else entry
-        made.append(make("augmentation", known, f"training.augment[{index}]"))
+        place = f"training.augment[{index}]"
+        found = _AUGMENTATIONS.get(entry.lower(), entry) if isinstance(entry, str) else entry
+        if isinstance(found, str) and found not in known("augmentation"):
+            text = unknown("augmentation", found, _AUGMENTATIONS)
+            raise ConfigurationError(f"{place}: {text}")
+        made.append(make("augmentation", found, place))
     return made
 
 

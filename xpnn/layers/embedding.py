@@ -92,7 +92,8 @@ class Embedding(Layer):
         self.num = checked_width(self.name, "num", num)
         self.dim = checked_width(self.name, "dim", dim)
         if padding_idx is not None:
-            if not hasattr(padding_idx, "__index__") or not 0 <= padding_idx < self.num:
+            is_id = hasattr(padding_idx, "__index__") and not isinstance(padding_idx, bool)
+            if not is_id or not 0 <= padding_idx < self.num:
                 raise ConfigurationError(
                     f"{self.name}: padding_idx must be an id, 0 <= padding_idx < {self.num}, "
                     f"got {padding_idx!r}"
