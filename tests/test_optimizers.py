@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xpnn
 from tolerances import assert_close
 from xpnn.errors import ConfigurationError
 from xpnn.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -267,11 +268,11 @@ def test_bad_rates(kind: type[Optimizer], lr: Any) -> None:
         ("clip_norm", math.inf),
         ("clip_value", -1.0),
         ("clip_value", "1"),
+        ("clip_value", math.nan),
     ],
 )
 def test_bad_common_settings(kind: type[Optimizer], name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{kind.__name__}: {name} must be a number in "):
-        kind(0.1, **{name: value})
+    expect_refusal(kind, name, value, f"^{kind.__name__}: {name} must be a number in ")
 
 
 @pytest.mark.parametrize(
@@ -291,8 +292,33 @@ def test_bad_common_settings(kind: type[Optimizer], name: str, value: Any) -> No
     ],
 )
 def test_bad_own_settings(kind: Callable[..., Optimizer], name: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=rf": {name} must be a number in .*got {value}"):
+    expect_refusal(kind, name, value, rf": {name} must be a number in .*got {value}")
+
+
+def expect_refusal(kind: Callable[..., Optimizer], name: str, value: Any, message: str) -> None:
+    """Of the constructor, and of an assignment, which changes nothing."""
+    with pytest.raises(ConfigurationError, match=message):
         kind(0.1, **{name: value})
+    optimizer = kind(0.1)
+    with pytest.raises(ConfigurationError, match=message):
+        setattr(optimizer, name, value)
+    assert vars(optimizer) == vars(kind(0.1))
+
+
+def test_settings_may_be_assigned() -> None:
+    optimizer = SGD(0.1, clip_norm=1.0)
+    optimizer.lr, optimizer.momentum, optimizer.nesterov = 1, np.float32(0.5), np.True_
+    optimizer.clip_norm, optimizer.decay_roles = None, {"scale", "weight"}
+    assert repr(optimizer) == (
+        "SGD(1.0, momentum=0.5, nesterov=True, decay_roles=('weight', 'scale'))"
+    )
+    schedule = xpnn.Cosine(0.1, 20)
+    optimizer.lr = schedule
+    assert optimizer.lr is schedule
+    with pytest.raises(ConfigurationError, match="SGD: lr must be a number"):
+        optimizer.lr = -1
+    with pytest.raises(ConfigurationError, match="SGD: unknown role 'wieght'"):
+        optimizer.decay_roles = ["wieght"]
 
 
 def test_settings_that_contradict() -> None:

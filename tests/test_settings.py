@@ -216,5 +216,28 @@ def test_a_setting_of_the_wrong_kind_is_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "name", "value", "range"),
+    [
+        (lambda: xpnn.BatchNorm(2), "momentum", 2, "[0, 1]"),
+        (lambda: xpnn.BatchNorm(2), "epsilon", "x", "(0, inf)"),
+        (lambda: xpnn.BatchNorm2d(2), "epsilon", 0.0, "(0, inf)"),
+        (lambda: xpnn.LayerNorm(2), "epsilon", -1, "(0, inf)"),
+        (lambda: xpnn.GroupNorm(1, 2), "epsilon", np.nan, "(0, inf)"),
+        (lambda: xpnn.Dropout(0.5), "p", 1.5, "[0, 1]"),
+    ],
+)
+def test_a_setting_of_a_layer_is_checked_when_it_is_assigned(make, name, value, range):
+    layer = make()
+    layer.name = "layer 3"
+    message = f"layer 3: {name} must be a number in {range}, got {value!r}"
+    with pytest.raises(ConfigurationError, match="^" + re.escape(message)):
+        setattr(layer, name, value)
+    assert repr(layer) == repr(make())
+    setattr(layer, name, 1)
+    assert getattr(layer, name) == 1.0
+    assert getattr(copy.deepcopy(layer), name) == 1.0
+
+
 def test_booleans_of_numpy_are_booleans():
     assert xpnn.Linear(3, 2, np.False_).bias is False

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from .errors import ConfigurationError, unknown
 
 __all__ = [
     "ROLES",
+    "checked",
     "checked_flag",
     "checked_number",
     "checked_numbers",
@@ -25,6 +27,52 @@ ROLES = ("weight", "bias", "scale")
 
 #: A representation of more characters than these says less in an error than the type does.
 _LONG = 100
+
+
+class _Checked:
+    """A setting that is checked whenever it is assigned.
+
+    It has no `__get__`, so that to read the setting costs what any attribute does.
+    """
+
+    def __init__(self, check: Callable[..., Any], optional: bool, ranges: dict[str, Any]) -> None:
+        self._check, self._optional, self._ranges = check, optional, ranges
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        if value is not None or not self._optional:
+            # A layer's name says where in the network it is.
+            owner = getattr(instance, "name", type(instance).__name__)
+            value = self._check(owner, self._name, value, **self._ranges)
+        vars(instance)[self._name] = value
+
+
+def checked(check: Callable[..., Any], *, optional: bool = False, **ranges: Any) -> Any:
+    """Return what makes an attribute of a class a setting that is checked when it is assigned.
+
+    Parameters
+    ----------
+    check : callable
+        ``check(owner, name, value, **ranges)`` returns what is kept, or raises.
+    optional : bool
+        Whether None is kept unchecked.
+
+    Examples
+    --------
+    >>> class Scale:
+    ...     factor: float = checked(checked_number, low=0.0)
+    >>> scale = Scale()
+    >>> scale.factor = 2
+    >>> scale.factor
+    2.0
+    >>> scale.factor = -1
+    Traceback (most recent call last):
+        ...
+    xpnn.errors.ConfigurationError: Scale: factor must be a number in [0, inf), got -1
+    """
+    return _Checked(check, optional, ranges)
 
 
 def checked_flag(owner: str, name: str, value: object) -> bool:

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from typing import ClassVar
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from ..errors import ShapeError
 from ..initializers import Ones, Zeros
@@ -28,11 +28,14 @@ class _Normalization(Layer):
 
     axes: ClassVar[tuple[int, ...]]
 
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+    momentum: float = checked(checked_number, low=0.0, high=1.0)
+
     def __init__(self, dim: int, epsilon: float = 1e-5, momentum: float = 0.9) -> None:
         super().__init__()
         self.dim = checked_width(self.name, "dim", dim)
-        self.epsilon = checked_number(self.name, "epsilon", epsilon, low=0.0, open_low=True)
-        self.momentum = checked_number(self.name, "momentum", momentum, low=0.0, high=1.0)
+        self.epsilon = epsilon
+        self.momentum = momentum
 
     @abstractmethod
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from ..random import Stream, drop_threshold, keep_scale
 from ._alone import mask_stream
@@ -63,9 +63,11 @@ class Dropout(Layer):
     [[2.0, 0.0, 0.0, 8.0]]
     """
 
+    p: float = checked(checked_number, low=0.0, high=1.0)
+
     def __init__(self, p: float, seed: int | None = None) -> None:
         super().__init__()
-        self.p = checked_number(self.name, "p", p, low=0.0, high=1.0)
+        self.p = p
         self.seed = None if seed is None else Stream(seed).seed
         self._own_stream: Stream | None = None
 

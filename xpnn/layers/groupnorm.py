@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from ..errors import ConfigurationError, ShapeError
 from ..initializers import Ones, Zeros
@@ -72,6 +72,8 @@ class GroupNorm(Layer):
     [[-1.0, 1.0, 1.0, -1.0]]
     """
 
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+
     def __init__(self, groups: int, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.groups = checked_width(self.name, "groups", groups)
@@ -80,7 +82,7 @@ class GroupNorm(Layer):
             raise ConfigurationError(
                 f"{self.name}: dim must be divisible by groups = {self.groups}, got {self.dim}"
             )
-        self.epsilon = checked_number(self.name, "epsilon", epsilon, low=0.0, open_low=True)
+        self.epsilon = epsilon
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (N, dim, ...), the shape of the input."""

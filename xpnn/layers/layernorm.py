@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from ..initializers import Ones, Zeros
 from ..random import Stream
@@ -66,10 +66,12 @@ class LayerNorm(Layer):
     [[-1.0, 1.0], [1.0, -1.0]]
     """
 
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+
     def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.dim = checked_width(self.name, "dim", dim)
-        self.epsilon = checked_number(self.name, "epsilon", epsilon, low=0.0, open_low=True)
+        self.epsilon = epsilon
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (N, ..., dim), the shape of the input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from .optimizer import Optimizer
 
@@ -51,6 +51,8 @@ class Adagrad(Optimizer):
     ([0.9, 2.1], [16.0, 0.25])
     """
 
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+
     def __init__(
         self,
         lr: float | Schedule = 1e-2,
@@ -68,9 +70,7 @@ class Adagrad(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        self.epsilon = checked_number(
-            type(self).__name__, "epsilon", epsilon, low=0.0, open_low=True
-        )
+        self.epsilon = epsilon
 
     @property
     def state_names(self) -> tuple[str, ...]:

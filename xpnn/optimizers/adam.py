@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from .optimizer import Optimizer
 
@@ -59,6 +59,10 @@ class Adam(Optimizer):
     [0.9, 2.1]
     """
 
+    beta1: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
+    beta2: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+
     def __init__(
         self,
         lr: float | Schedule = 1e-3,
@@ -78,10 +82,9 @@ class Adam(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        owner = type(self).__name__
-        self.beta1 = checked_number(owner, "beta1", beta1, low=0.0, high=1.0, open_high=True)
-        self.beta2 = checked_number(owner, "beta2", beta2, low=0.0, high=1.0, open_high=True)
-        self.epsilon = checked_number(owner, "epsilon", epsilon, low=0.0, open_low=True)
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
 
     @property
     def state_names(self) -> tuple[str, ...]:

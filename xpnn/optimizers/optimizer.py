@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .._checks import checked_number, checked_roles
+from .._checks import checked, checked_number, checked_roles
 from .._settings import represent
 from .._standard import Array, array_namespace, clip, scale_slices, vector_of_zeros
 from ..errors import ConfigurationError
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from ..schedules import Schedule
 
 __all__ = ["Optimizer"]
+
+
+def _checked_rate(owner: str, name: str, value: Any) -> float | Schedule:
+    if isinstance(value, type):  # a class can be called, too
+        raise ConfigurationError(
+            f"{owner}: {name}: expected a Schedule, got the class {value.__name__}: "
+            f"give {value.__name__}(...)"
+        )
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    return checked_number(owner, name, value, low=0.0, open_low=True)
 
 
 class Optimizer:
@@ -45,7 +56,8 @@ class Optimizer:
     Attributes
     ----------
     lr, weight_decay, decay_roles, clip_norm, clip_value
-        As given; `decay_roles` is a tuple in a fixed order.
+        As given; `decay_roles` is a tuple in a fixed order. Others may be assigned between steps,
+        and are checked as those of the constructor are.
 
     Raises
     ------
@@ -73,6 +85,12 @@ class Optimizer:
     [0.5, 2.5]
     """
 
+    lr: float | Schedule = checked(_checked_rate)
+    weight_decay: float = checked(checked_number, low=0.0)
+    decay_roles: Collection[str] = checked(checked_roles)
+    clip_norm: float | None = checked(checked_number, optional=True, low=0.0, open_low=True)
+    clip_value: float | None = checked(checked_number, optional=True, low=0.0, open_low=True)
+
     def __init__(
         self,
         lr: float | Schedule,
@@ -82,19 +100,11 @@ class Optimizer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        owner = type(self).__name__
-        if isinstance(lr, type):  # a class can be called, too
-            raise ConfigurationError(
-                f"{owner}: lr: expected a Schedule, got the class {lr.__name__}: "
-                f"give {lr.__name__}(...)"
-            )
-        self.lr: float | Schedule = (
-            lr if callable(lr) else checked_number(owner, "lr", lr, low=0.0, open_low=True)
-        )
-        self.weight_decay = checked_number(owner, "weight_decay", weight_decay, low=0.0)
-        self.decay_roles = checked_roles(owner, "decay_roles", decay_roles)
-        self.clip_norm = _bound(owner, "clip_norm", clip_norm)
-        self.clip_value = _bound(owner, "clip_value", clip_value)
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.decay_roles = checked_roles(type(self).__name__, "decay_roles", decay_roles)
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -176,10 +186,6 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return represent(self)
-
-
-def _bound(owner: str, name: str, value: float | None) -> float | None:
-    return None if value is None else checked_number(owner, name, value, low=0.0, open_low=True)
 
 
 def _clip_norm(grads: Array, limit: float) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._checks import checked_number
+from .._checks import checked, checked_number
 from .._standard import Array, array_namespace
 from .optimizer import Optimizer
 
@@ -58,6 +58,10 @@ class RMSprop(Optimizer):
     ([0.8, 2.2], [4.0, 0.0625])
     """
 
+    rho: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
+    epsilon: float = checked(checked_number, low=0.0, open_low=True)
+    momentum: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
+
     def __init__(
         self,
         lr: float | Schedule = 1e-3,
@@ -77,12 +81,9 @@ class RMSprop(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        owner = type(self).__name__
-        self.rho = checked_number(owner, "rho", rho, low=0.0, high=1.0, open_high=True)
-        self.epsilon = checked_number(owner, "epsilon", epsilon, low=0.0, open_low=True)
-        self.momentum = checked_number(
-            owner, "momentum", momentum, low=0.0, high=1.0, open_high=True
-        )
+        self.rho = rho
+        self.epsilon = epsilon
+        self.momentum = momentum
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .._checks import checked_flag, checked_number
+from .._checks import checked, checked_flag, checked_number
 from .._standard import Array
 from ..errors import ConfigurationError
 from .optimizer import Optimizer
@@ -58,6 +58,9 @@ class SGD(Optimizer):
     ([0.75, 2.25], [1.5, -1.5])
     """
 
+    momentum: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
+    nesterov: bool = checked(checked_flag)
+
     def __init__(
         self,
         lr: float | Schedule,
@@ -76,10 +79,8 @@ class SGD(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        self.momentum = checked_number(
-            type(self).__name__, "momentum", momentum, low=0.0, high=1.0, open_high=True
-        )
-        self.nesterov = checked_flag("SGD", "nesterov", nesterov)
+        self.momentum = momentum
+        self.nesterov = nesterov
         if self.nesterov and self.momentum == 0.0:
             raise ConfigurationError(f"{type(self).__name__}: nesterov needs a momentum above 0")
 
