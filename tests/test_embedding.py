@@ -66,6 +66,15 @@ def test_wrong_ids_are_refused_or_give_nan(wrong, backend):
         assert np.isnan(output).all(axis=1).tolist() == [False, True]
 
 
+def test_training_on_wrong_ids_of_a_device_says_so(backend):
+    ids = ids_of(backend, [[0, 1], [7, 2]])
+    if is_synchronous(ids):
+        pytest.skip("they are refused at once")
+    data = ids, ids_of(backend, [0, 1])
+    with pytest.raises(xpnn.DivergenceError, match=r"the batch: layer 0 .*0 ... 6, got 7"):
+        xpnn.fit(network(backend), data, 1, 2)
+
+
 def network(backend, **settings):
     return xpnn.Sequential(
         [xpnn.Embedding(7, 4), xpnn.MeanOverTime(), xpnn.Linear(4, 2)],

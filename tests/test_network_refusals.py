@@ -199,6 +199,22 @@ def test_divergence_leaves_parameters_and_buffers_bit_equal(fault, waits, backen
     assert (values(net) != before_vector(before, net)).any()
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("place", ["samples", "targets"])
+def test_divergence_that_came_with_the_batch_says_so(place, fuse):
+    net = xpnn.Sequential([xpnn.Linear(2, 1)], xpnn.MeanSquaredError(), lr=0.1, seed=0, fuse=fuse)
+    batch = {"samples": np.ones((3, 2), np.float32), "targets": np.ones((3, 1), np.float32)}
+    batch[place][1, 0] = np.nan
+    with pytest.raises(DivergenceError) as error:
+        net.train(batch["samples"], batch["targets"].tolist())
+    assert str(error.value).endswith(f"It began in the batch: the {place} have NaN or infinity")
+    assert error.value.culprit == f"the {place}"
+    with np.errstate(all="ignore"), pytest.raises(DivergenceError) as error:
+        net.train(np.full((3, 2), 1e38), np.ones((3, 1)))
+    assert "batch" not in str(error.value)
+    assert error.value.culprit is None
+
+
 def before_vector(before, net):
     names = [f"value {part.key}" for part in net.parameters.values.parts]
     return np.concatenate([before[name].reshape(-1) for name in names])

@@ -628,6 +628,7 @@ def test_where_it_began(spoil, culprit):
     with pytest.raises(DivergenceError) as caught:
         fit(net, (x, Y), 1, 8, check_finite=False)
     assert caught.value.culprit == culprit
+    assert str(caught.value).count("the samples") == (culprit == "the samples")
     after = net.state_dict()
     for key, value in before.items():
         np.testing.assert_array_equal(after[key], value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._standard import Array
 from .backend import Backend
-from .errors import DataError, ShapeError
+from .errors import DataError, DivergenceError, ShapeError
 from .layers.layer import Layer
 from .losses import Loss
 
@@ -41,6 +41,25 @@ class Inputs:
             raise DataError("expected a batch of samples, got a single number")
         self.output_shape(tuple(array.shape))
         return array
+
+    def explain(self, error: DivergenceError, input: Any, target: Any) -> None:
+        """Add to an error what in the batch made the loss not finite, if it was the batch."""
+        layer = self.input_layer()
+        for culprit, value in (("the samples", input), ("the targets", target)):
+            owns = self.backend.owns(value)
+            numbers = self.backend.to_host(value) if owns else np.asarray(value)
+            fault = ""
+            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                fault = f"{culprit} have NaN or infinity"
+            elif value is input and layer is not None and layer.takes_ids:
+                try:
+                    layer.check_ids(numbers)
+                except DataError as refusal:
+                    fault = str(refusal)
+            if fault:
+                error.culprit = culprit
+                error.args = (f"{error.args[0]}. It began in the batch: {fault}",)
+                return
 
     @property
     def input_dtype(self) -> Any:

@@ -70,7 +70,8 @@ class DivergenceError(XpnnError, ArithmeticError):
     batch : int or None
         Batch of the epoch, counted from 0, where `xpnn.fit` trained.
     culprit : str or None
-        What a second pass over the batch found first: "the output of layer 2 (ReLU)".
+        What was not finite first: "the samples", "the targets" (also of `Network.train`), or what
+        a second pass over the batch found, such as "the output of layer 2 (ReLU)".
     history : History or None
         What `xpnn.fit` had recorded.
     """

@@ -212,24 +212,33 @@ class Network(Contents, Objective):
             input = self.prepare_input(input)
             if input.shape[0] == 0:
                 raise DataError("expected at least one sample to train on, got an empty batch")
-            plan = self._planned(parameters)
-            if plan is not None:
-                done = plan.train(self, input, target, sample_weight)
-                if done is not None:
-                    return done  # type: ignore[no-any-return]
-            buffers, made = parameters.buffers.copy(), self.steps
-            work = None if plan is None else plan.at_work()
             try:
-                with work or contextlib.nullcontext():
-                    return self._train(plan, parameters, buffers, input, target, sample_weight)
-            except BaseException:
-                # A batch that turns out to be wrong or too large half-way leaves no trace.
-                if self.steps == made:  # else an interrupt came behind the update
-                    parameters.restore_buffers(buffers)
-                self._forget(parameters)
-                if work is not None:
-                    work.leave()
+                return self._attempt(parameters, input, target, sample_weight)
+            except DivergenceError as error:
+                self.explain(error, input, target)
                 raise
+
+    def _attempt(
+        self, parameters: Parameters, input: Array, target: Any, sample_weight: Any
+    ) -> tuple[Array, Array]:
+        plan = self._planned(parameters)
+        if plan is not None:
+            done = plan.train(self, input, target, sample_weight)
+            if done is not None:
+                return done  # type: ignore[no-any-return]
+        buffers, made = parameters.buffers.copy(), self.steps
+        work = None if plan is None else plan.at_work()
+        try:
+            with work or contextlib.nullcontext():
+                return self._train(plan, parameters, buffers, input, target, sample_weight)
+        except BaseException:
+            # A batch that turns out to be wrong or too large half-way leaves no trace.
+            if self.steps == made:  # else an interrupt came behind the update
+                parameters.restore_buffers(buffers)
+            self._forget(parameters)
+            if work is not None:
+                work.leave()
+            raise
 
     def _train(
         self,

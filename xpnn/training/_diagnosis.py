@@ -35,8 +35,6 @@ def first_not_finite(
         buffers = parameters.buffers.copy()
         seen: list[str] = []
         try:
-            if not _finite(network.prepare_input(input)):
-                return "the samples"
             with _watched(parameters.layers, seen):
                 loss, _ = network.gradients(input, target, sample_weight)
             # Gradients come after the loss.

@@ -209,10 +209,12 @@ class Loop:
         """Say where in the epoch it was, and where in the network it began."""
         from ._diagnosis import first_not_finite
 
-        error.batch = batch
-        if data is not None:
+        error.batch, where = batch, ""
+        if data is not None and error.culprit is None:
+            self.run.network.explain(error, *data[:2])
+        if data is not None and error.culprit is None:
             error.culprit = first_not_finite(self.run.network, *data)
-        where = "" if error.culprit is None else f". First not finite: {error.culprit}"
+            where = "" if error.culprit is None else f". First not finite: {error.culprit}"
         error.args = (f"{error.args[0]}. It was batch {batch + 1} of the epoch{where}",)
 
 
