@@ -18,6 +18,7 @@ from fusion_cases import Own, pair
 from test_fusion import assert_same_state, steps_of
 from tolerances import assert_close
 from xpnn import layers as L
+from xpnn.fusion import planning
 
 pytest.importorskip("numba")
 
@@ -218,11 +219,12 @@ def test_plan_says_what_it_does_and_the_pool_works_on_it(name):
                 assert text in step.remark
 
 
-def test_plan_in_words():
+def test_plan_in_words(monkeypatch):
     """A row for each step inside, as narrow as it can be."""
     block = L.Residual(
         [L.Conv2d(2, 6, 3, padding=1), L.Parallel([[], L.Tanh()], merge="sum")], L.Conv2d(2, 6, 1)
     )
+    monkeypatch.setattr(planning, "by_tiles", lambda: False)
     layers = [block, L.ReLU(), L.Recompute([L.Linear(5, 2), L.Softplus()])]
     lines = str(xpnn.fusion.plan(pair(lambda: layers)[0])).splitlines()[1:-2]
     assert lines == [

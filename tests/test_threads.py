@@ -566,3 +566,26 @@ def test_an_interrupt_behind_the_update_leaves_a_whole_step(monkeypatch):
     for name in ("values", "buffers"):
         one, other = (getattr(net.parameters, name).array for net in nets)
         assert (one == other).all()
+
+
+# ---------------------------------------------------------------- what is said
+
+
+@pytest.mark.parametrize(("fastest", "maker"), [(True, "xpnn's tiles"), (False, "BLAS")])
+def test_a_plan_says_what_makes_the_products(fastest, maker, monkeypatch):
+    monkeypatch.setattr(products, "_tiles_are_fastest", lambda: fastest)
+    layers = [L.Linear(4, 8), L.ReLU(), L.Recompute([L.Linear(8, 2)]), L.Linear(2, 2)]
+    net = xpnn.Sequential(layers, xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    lines = [line for line in str(fusion.plan(net)).splitlines() if "into buffers" in line]
+    assert len(lines) == 2
+    assert all(line.endswith(f"into buffers, by {maker}") for line in lines)
+    plan = fusion.plan(net)
+    plan.together = False  # as with layers whose products are left to NumPy
+    assert "into buffers, by BLAS" in str(plan)
+
+
+def test_one_thread_is_no_pool():
+    threads.set_num_threads(1)
+    assert threads.describe() == "1 thread: the one that calls, for kernels and for products"
+    threads.set_num_threads(2)
+    assert threads.describe().startswith("2 threads: Numba's pool")

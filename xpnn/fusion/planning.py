@@ -11,10 +11,11 @@ from ..network import Network
 from ..parameters import Parameters
 from ..sequential import Sequential
 from .losses import make_loss
+from .products import by_tiles
 from .recognition import is_built_in, is_plain
 from .replay import Passes, Replays, make_passes
 from .rules import make_steps, why_no_kernels
-from .steps import LayerStep, PlanStep
+from .steps import BY_BLAS, BY_TILES, LayerStep, PlanStep
 from .threads import working
 from .update import Update, make_update
 from .whole_step import WholeStep
@@ -196,6 +197,8 @@ class Plan:
                 how = "in one function with the rest: see the last line"
                 rows[1:] = [(where, what, how) for where, what, _ in rows[1:]]
             rows.append(("all", "training steps and evaluations", str(self.whole)))
+        if self.together and by_tiles():
+            rows = [(a, b, BY_TILES if how == BY_BLAS else how) for a, b, how in rows]
         first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([f"Plan on {self._place}", *lines])

@@ -11,9 +11,9 @@ import numpy as np
 from .._standard import Array
 from ..kernels.recording import spoil
 from .memory import empty
-from .threads import Team, team
+from .threads import Team, team, working
 
-__all__ = ["multiply"]
+__all__ = ["by_tiles", "multiply"]
 
 #: Multiplications below which the pool is not woken: some two microseconds of them.
 _ENOUGH = 1 << 17
@@ -61,12 +61,23 @@ def multiply(
     return output
 
 
-@lru_cache
-def _choose(dtype: str) -> Any:
-    """Return what is fastest here: with AVX-512 the own panels are, by a tenth to a half."""
+def by_tiles() -> bool:
+    """Tell whether xpnn's own tiles make the products of plans that are all kernels, or BLAS."""
+    with working(True):
+        return bool(team().gemm) and _tiles_are_fastest()
+
+
+def _tiles_are_fastest() -> bool:
+    """With AVX-512 the own panels are, by a tenth to a half."""
     from ..kernels.numba.blocked_product import vector_bytes  # loads Numba
 
-    return _Panels(dtype) if vector_bytes() == 64 else _by_blas
+    return vector_bytes() == 64
+
+
+@lru_cache
+def _choose(dtype: str) -> Any:
+    """Return what is fastest here."""
+    return _Panels(dtype) if _tiles_are_fastest() else _by_blas
 
 
 class _Panels(threading.local):

@@ -22,7 +22,17 @@ from .memory import empty
 from .products import multiply
 from .threads import team
 
-__all__ = ["Buffer", "LayerStep", "LinearStep", "PlanStep", "Scratch", "Step", "as_rows"]
+__all__ = [
+    "BY_BLAS",
+    "BY_TILES",
+    "Buffer",
+    "LayerStep",
+    "LinearStep",
+    "PlanStep",
+    "Scratch",
+    "Step",
+    "as_rows",
+]
 
 
 class Buffer:
@@ -266,6 +276,10 @@ class Step(PlanStep):
         if self.keeps_gradient:
             return self._scratch.gradients[self.slot].matrix(rows, columns)
         return empty((rows, columns), self._dtype)
+
+
+#: What a `LinearStep` says of itself; the second where `products.by_tiles`.
+BY_BLAS, BY_TILES = "into buffers, by BLAS", "into buffers, by xpnn's tiles"
 
 
 class LinearStep(Step):

@@ -1,10 +1,10 @@
 """How many threads compute, and which.
 
 A plan that is all kernels runs on one pool of threads, Numba's: its matrix products are cut into
-parts too, each a product by OpenBLAS on one thread. Meanwhile OpenBLAS is held at one thread, since
-its own threads would take the processors from the pool while they wait for work. All other steps,
-such as networks with layers that have no kernel, leave the products to OpenBLAS and its threads,
-and the kernels run on the thread that calls them.
+parts too, each made on one thread, with AVX-512 by xpnn's own tiles, otherwise by OpenBLAS.
+Meanwhile OpenBLAS is held at one thread, since its own threads would take the processors from the
+pool while they wait for work. All other steps, such as networks with layers that have no kernel,
+leave the products to OpenBLAS and its threads, and the kernels run on the thread that calls them.
 
 Both pools are as large as OpenBLAS is set to be: by `set_num_threads`, by the environment variable
 ``XPNN_NUM_THREADS`` when this package is loaded, by OpenBLAS's own variables, or by a package such
@@ -312,6 +312,8 @@ def describe() -> str:
     threads = f"{count} thread{'s' if count > 1 else ''}"
     if why_no_kernels() is not None or not _addresses():
         return f"{threads} of OpenBLAS for products, the rest on the thread that calls"
+    if count == 1:
+        return f"{threads}: the one that calls, for kernels and for products"
     return (
         f"{threads}: Numba's pool for steps that are all kernels, products included; "
         "OpenBLAS's for the products of all others"
