@@ -63,15 +63,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def print_names(device: str) -> None:
     """Print what can be measured, and who takes part."""
+    width = max(map(len, (*COMPETITORS, *WORKLOADS, *ALONE)))
     print("competitors")
     for key, kind in COMPETITORS.items():
         fault = kind.fault(device)
-        print(f"  {key:24} {kind.title}{f' ({fault})' if fault else ''}")
+        print(f"  {key:{width}} {kind.title}{f' ({fault})' if fault else ''}")
     print("measurements")
     for name, workload in WORKLOADS.items():
-        print(f"  {name:24} {workload.group}, {workload.column}")
+        print(f"  {name:{width}} {workload.group}, {workload.column}")
     for name, title in ALONE.items():
-        print(f"  {name:24} {title}")
+        print(f"  {name:{width}} {title}")
 
 
 def run(options: argparse.Namespace, folder: Path) -> tuple[Report, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from .agreement import Agreement
@@ -12,11 +13,46 @@ from .alone import Start
 from .competitor import Competitor
 from .timing import Ratio, Timing, fastest, ratio
 from .workload import Workload
+from .workloads import WORKLOADS
 
 BEGIN = "<!-- benchmarks: begin. Written by python -m benchmarks --markdown; not by hand. -->"
 END = "<!-- benchmarks: end -->"
 XPNN = "xpnn"
 CAUTION = "The machine was busy with other things: do not quote these times."
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A goal for several workloads together.
+
+    Attributes
+    ----------
+    what : str
+        What the report calls it.
+    works : str
+        A pattern of the workloads' names.
+    goal : float
+        How many times as fast it is meant to be.
+    who, against : str
+        Keys of competitors: who is meant to be as fast, and as whom; "" is the fastest rival.
+    each : bool
+        Whether each workload is meant, rather than their geometric mean.
+    """
+
+    what: str
+    works: str
+    goal: float
+    who: str = XPNN
+    against: str = ""
+    each: bool = False
+
+
+AIMS = (
+    Aim("Conv2d, forward and backward", "conv-*", 1.0),
+    Aim("Conv2d without Numba", "conv-*", 1.5, "xpnn-portable", "im2col"),
+    Aim("Training step, SGD with momentum", "step-sgd-*", 1.6),
+    Aim("Training step without Numba", "step-*", 0.8, "xpnn-portable", "torch", each=True),
+)
 
 
 @dataclass
@@ -76,6 +112,26 @@ class Report:
             return None
         return statistics.geometric_mean(value.value for _, value in leads)
 
+    def aims(self) -> list[tuple[str, str, str, str]]:
+        """Return what, how many times as fast, as whom, and the goal, where all was measured."""
+        rows = []
+        for aim in AIMS:
+            rivals = [aim.against] if aim.against else self.rivals()
+            values = []
+            for name in (name for name in WORKLOADS if fnmatch(name, aim.works)):
+                timings = self.timings.get(name, {})
+                rival = fastest(timings, rivals)
+                if rival is None or aim.who not in timings:
+                    break
+                values.append(ratio(timings[rival], timings[aim.who]).value)
+            else:
+                value = min(values) if aim.each else statistics.geometric_mean(values)
+                what = f"{aim.what}, {'the least' if aim.each else 'geometric mean'}"
+                rival = self.competitors[aim.against].title if aim.against else "the fastest"
+                missed = "" if value >= aim.goal else ", missed"
+                rows.append((what, f"{value:.2f}", rival, f"{aim.goal:g}{missed}"))
+        return rows
+
     def disturbed(self) -> tuple[int, int]:
         """Return how many rounds were disturbed by other programs, and of how many."""
         every = [timing for timings in self.timings.values() for timing in timings.values()]
@@ -92,6 +148,10 @@ def for_terminal(report: Report) -> str:
         mean = report.mean_lead(workloads)
         if mean is not None:
             lines += ["", f"{title}: geometric mean {mean:.2f}"]
+    lines += [
+        f"{what}: {value} times as fast as {rival}; the goal is {goal}"
+        for what, value, rival, goal in report.aims()
+    ]
     lines += ["", *_alone_lines(report)]
     bad, every = report.disturbed()
     if every:
@@ -121,6 +181,10 @@ def _workload_lines(report: Report, workload: Workload) -> list[str]:
         name = report.competitors[rival].title
         lines.append(f"  xpnn is {_ratio(value)} times as fast as {name}{told}")
     return lines
+
+
+def _label(workload: Workload) -> str:
+    return f"{workload.group}, {workload.column}"
 
 
 def _goal(report: Report, workload: Workload) -> str:
@@ -177,7 +241,7 @@ def for_markdown(report: Report) -> str:
 def _leads_table(report: Report) -> list[str]:
     """Return a row for each workload with a rival: how far xpnn is ahead, and was meant to be."""
     rows = []
-    for title, workloads in report.groups().items():
+    for workloads in report.groups().values():
         for workload in workloads:
             lead = report.lead(workload)
             if lead is None:
@@ -185,7 +249,8 @@ def _leads_table(report: Report) -> list[str]:
             rival, value = lead
             name = report.competitors[rival].title
             goal = _goal(report, workload) or "-"
-            rows.append([f"{title}, {workload.column}", _ratio(value), name, goal])
+            rows.append([_label(workload), _ratio(value), name, goal])
+    rows += map(list, report.aims())
     heads = ["work", "times as fast", "the fastest rival", "goal"]
     return _table(heads, rows) if rows else []
 
@@ -215,9 +280,10 @@ def _group_table(report: Report, workloads: Sequence[Workload]) -> list[str]:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> list[str]:
+    groups = [a.workload.group for a in agreements]
     rows = [
         [
-            a.workload.group,
+            _label(a.workload) if groups.count(a.workload.group) > 1 else a.workload.group,
             f"{len(a.numbers)}",
             f"{a.difference:.1e}",
             f"{a.workload.tolerance:.0e}",

@@ -69,8 +69,10 @@ def test_quick_run_of_everything_that_is_installed(tmp_path):
 def test_list_names_everything():
     result = run("--list")
     assert result.returncode == 0, result.stderr
-    for name in [*COMPETITORS, *WORKLOADS, "start", "memory", "size"]:
-        assert f"  {name} " in result.stdout
+    names = [*COMPETITORS, *WORKLOADS, "start", "memory", "size"]
+    width = max(map(len, names))
+    for name in names:
+        assert re.search(f"^  {name}{' ' * (width - len(name))} [^ ]", result.stdout, re.M), name
 
 
 def test_an_unknown_name_is_an_error(capsys):
@@ -437,6 +439,53 @@ def test_leads_and_goals_are_in_one_table(made_report, goal, against, text):
     made_report.workloads[0] = replace(WORK, goal=goal, against=against)
     row = f"| {WORK.group}, {WORK.column} | 1.50 (1.50 to 1.88) | JAX jit | {text} |"
     assert row in for_markdown(made_report).splitlines()
+
+
+def test_a_group_with_several_agreements_names_each(made_report):
+    made_report.agreements = [
+        Agreement(WORKLOADS[name], {"xpnn": [1.0]})
+        for name in ("step-sgd-64x128", "step-sgd-128x512", "plain-adam-128x512")
+    ]
+    text = for_markdown(made_report)
+    assert "| Training step, SGD with momentum, 64 x 128 | 1 | 0.0e+00 |" in text
+    assert "| Training step, SGD with momentum, 128 x 512 | 1 | 0.0e+00 |" in text
+    assert "| Training step of a plain network, Adam | 1 | 0.0e+00 |" in text
+
+
+def test_goals_for_several_workloads_together(made_report):
+    """Twelve shapes of Conv2d: a rival half and twice as fast in turn, and two slower paths."""
+    names = [name for name in WORKLOADS if name.startswith("conv-")]
+    assert len(names) == 12
+    keys = ("xpnn", "torch", "im2col", "xpnn-portable")
+    made_report.competitors = {key: COMPETITORS[key] for key in keys}
+    made_report.workloads = [WORKLOADS[name] for name in names]
+    seconds = {"xpnn": 0.001, "im2col": 0.004, "xpnn-portable": 0.003}
+    made_report.timings = {
+        name: {key: Timing([[time]]) for key, time in (seconds | {"torch": torch}).items()}
+        for name, torch in zip(names, [0.0005, 0.002] * 6, strict=True)
+    }
+    ours = "Conv2d, forward and backward, geometric mean"
+    portable = "Conv2d without Numba, geometric mean"
+    text = for_markdown(made_report)
+    assert f"| {ours} | 1.00 | the fastest | 1 |" in text
+    assert f"| {portable} | 1.33 | NumPy, im2col | 1.5, missed |" in text
+    text = for_terminal(made_report)
+    assert f"{ours}: 1.00 times as fast as the fastest; the goal is 1\n" in text
+    assert f"{portable}: 1.33 times as fast as NumPy, im2col; the goal is 1.5, missed" in text
+    del made_report.timings[names[0]]["torch"], made_report.timings[names[1]]["im2col"]
+    assert made_report.aims() == []  # half of the shapes say nothing
+
+
+@pytest.mark.parametrize(("last", "goal"), [(0.0025, "0.8"), (0.0015, "0.8, missed")])
+def test_a_goal_for_each_workload_is_about_the_slowest(made_report, last, goal):
+    names = [name for name in WORKLOADS if name.startswith("step-")]
+    made_report.competitors = {key: COMPETITORS[key] for key in ("xpnn-portable", "torch")}
+    made_report.timings = {
+        name: {"xpnn-portable": Timing([[0.002]]), "torch": Timing([[0.004]])} for name in names
+    }
+    made_report.timings[names[-1]]["torch"] = Timing([[last]])
+    what = "Training step without Numba, the least"
+    assert made_report.aims() == [(what, f"{last / 0.002:.2f}", "PyTorch eager", goal)]
 
 
 def test_times_of_a_busy_machine_come_with_a_caution(made_report):
