@@ -349,6 +349,13 @@ def test_given_parameters_of_a_wrong_shape(wrong, fuse):
         Sequential([layer], SoftmaxCrossEntropy(), lr=0.1, fuse=fuse)
 
 
+def test_a_given_parameter_that_is_no_array():
+    layer = Linear(3, 2)
+    layer.params["W"] = [[1], [2, 3]]
+    with pytest.raises(ShapeError, match=r"^layer 0 .*'W' has shape \(3, 2\), got rows of"):
+        Sequential([layer], SoftmaxCrossEntropy(), lr=0.1)
+
+
 def test_given_buffers_of_a_wrong_shape():
     layer = BatchNorm(4)
     layer.buffers["running_mean"] = np.zeros(3)

@@ -225,8 +225,14 @@ def _check_given(layer: Layer) -> None:
             if name not in expected:
                 what = "parameter" if kind == "params" else "buffer"
                 raise ConfigurationError(f"{layer.name}: {unknown(what, name, expected)}")
-            if np.shape(value) != np.shape(expected[name]):
+            wanted = np.shape(expected[name])
+            try:
+                shape = np.shape(value)
+            except ValueError:
                 raise ShapeError(
-                    f"{layer.name}: {name!r} has shape {np.shape(expected[name])}, "
-                    f"got an array of shape {np.shape(value)}"
+                    f"{layer.name}: {name!r} has shape {wanted}, got rows of different lengths"
+                ) from None
+            if shape != wanted:
+                raise ShapeError(
+                    f"{layer.name}: {name!r} has shape {wanted}, got an array of shape {shape}"
                 )
