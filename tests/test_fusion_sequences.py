@@ -121,6 +121,28 @@ def test_fused_training_is_that_of_the_layers(kind, dtype):
     assert_close(fused.parameters.values.array, plain.parameters.values.array, dtype, 20)
 
 
+@each_dtype
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_would_share_a_set_of_the_cache_lie_apart(kind, dtype):
+    """Widths of 4096 bytes: of the input, the state, and the gates."""
+    from xpnn.kernels.numba import recurrent
+
+    size = np.dtype(dtype).itemsize
+    assert recurrent.row_length(4096 // size, size) == 4160 // size
+    assert recurrent.row_length(4032 // size, size) == 4032 // size
+    hidden = 4096 // size // (KINDS[kind].gates if kind != "GRU" else 1)
+    fused, plain = pair(lambda: [KINDS[kind](4096 // size, hidden)], dtype=dtype)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3, 2, 4096 // size)), rng.standard_normal((3, 2, hidden))
+    for _ in range(2):
+        output, _ = fused.train(x, y)
+        assert_close(output, plain.train(x, y)[0], dtype, 50)
+        assert_close(fused.parameters.grads.array, plain.parameters.grads.array, dtype, 100)
+    for told in ("final", "dinitial"):
+        ours, theirs = (getattr(network.layers[0], told) for network in (fused, plain))
+        assert_close(ours["h"], theirs["h"], dtype, 100)
+
+
 @each_kind
 def test_gradients_agree_with_differences(kind):
     net = xpnn.Sequential(

@@ -94,6 +94,12 @@ def recurrent() -> list[L.Layer]:
     return [*before, L.GRU(5, 8), L.LastStep(), *behind]
 
 
+def sequences() -> list[L.Layer]:
+    """Rows of gates that are laid further apart, both orders, the last state alone."""
+    inner = L.Residual([L.GRU(256, 256, reverse=True)])
+    return [L.LSTM(5, 256), inner, L.RNN(256, 9, return_sequences=False), L.Linear(9, 4)]
+
+
 #: Layers, the shape of a sample, and which runs are programs.
 NETS: dict[str, tuple[Callable[[], list[L.Layer]], tuple[int, ...], list[bool]]] = {
     "mlp": (mlp, (20,), [True]),
@@ -103,6 +109,7 @@ NETS: dict[str, tuple[Callable[[], list[L.Layer]], tuple[int, ...], list[bool]]]
     "idle steps first": (lambda: [L.Dropout(0.3), L.Tanh(), *mlp()], (20,), [True, True]),
     "flattened": (flattened, (1, 4, 4), [False, True]),
     "recurrent": (recurrent, (5, 3), [True, False, True]),
+    "sequences": (sequences, (3, 5), [True]),
 }
 
 
@@ -162,6 +169,30 @@ def test_same_bits_as_step_by_step(name, dtype):
     assert replayed(plain) == []
     assert replayed(net) == [programs, programs]
     assert_equal(results, expected)
+
+
+def test_states_of_recurrent_layers_are_handed_out():
+    """Those of this step, in memory of their own; lengths that come later count."""
+
+    def work() -> tuple[list[bool], list[Any]]:
+        net = network(lambda: [L.Residual([L.LSTM(5, 5)]), L.GRU(5, 4, return_sequences=False)])
+        lstm, gru = net.layers[0].layers[0], net.layers[1]
+        found, copies, programs = [], [], []
+        for step in range(14):
+            gru.lengths = [3, 1] * 4 if 6 <= step < 9 else None
+            net.train(*batch(step, 8, (3, 5)))
+            programs.append(bool(replayed(net)))
+            for layer in (lstm, gru):
+                for told in (layer.final, layer.dinitial):
+                    assert list(told) == list(layer.state_names)
+                    found += told.values()
+                    copies += [array.copy() for array in told.values()]
+        assert_equal(found, copies)
+        return programs, found
+
+    (_, expected), (programs, found) = both_ways(work)
+    assert_equal(found, expected)
+    assert programs == [step in (*range(2, 6), *range(11, 14)) for step in range(14)]
 
 
 def test_layers_without_kernels_run_between():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._standard import Array
@@ -56,6 +56,10 @@ class CompositeStep(Step):
         """Write what differs from step to step to where the kernels read it."""
         for way in self._ways:
             way.refresh()
+
+    def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
+        """Return what the steps inside hand out."""
+        return [each for way in self._ways for each in way.hand_outs(number)]
 
     def renew(self) -> None:
         """Take other memory from now on."""

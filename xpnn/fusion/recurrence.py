@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from ..kernels.numba import recurrent, recurrent_weights
 from ..kernels.numba.blocked_product import Panel, panel, tiles
 from ..layers import LSTM
 from ..layers.recurrent import Recurrent
+from .memory import empty
 from .steps import Scratch, Step, as_rows
 from .threads import team
 
@@ -36,6 +39,8 @@ class RecurrentStep(Step):
         For people.
     """
 
+    replays = True
+
     def __init__(self, layer: Recurrent, dtype: str, scratch: Scratch, remark: str) -> None:
         super().__init__((layer,), dtype, scratch, remark)
         self._layer = layer
@@ -51,6 +56,7 @@ class RecurrentStep(Step):
         self._weight_tiles = table, len(ways[0])
         self._nothing = np.empty(0, self._dtype)
         self._kept: Any = None
+        self._hand_outs: list[Sequence[Callable[[], None]]] = [(), ()]
 
     # ---------------------------------------------------------------- training
 
@@ -60,19 +66,17 @@ class RecurrentStep(Step):
         shape = self._checked(input.shape)
         layer = self._layer
         kept = {
-            "xs": self._buffer("xs", t * n, layer.input_dim),
-            "gates": self._buffer("gates", t * n, layer.gates * layer.hidden_dim),
-            "hs": self._buffer("hs", (t + 1) * n, layer.hidden_dim),
+            "xs": self._rows("xs", t * n, layer.input_dim),
+            "gates": self._rows("gates", t * n, layer.gates * layer.hidden_dim),
+            "hs": self._rows("hs", (t + 1) * n, layer.hidden_dim),
             "cs": self._buffer("cs", (t + 1) * n if self._has_cells else 0, layer.hidden_dim),
             "hn": self._buffer("hn", t * n if layer.gates == 3 else 0, layer.hidden_dim),
         }
-        out = self._none
-        if layer.return_sequences:
-            rows = n * t, layer.hidden_dim
-            out = self._buffer("out", *rows) if self.keeps_output else np.empty(rows, self._dtype)
+        out = self._result(math.prod(shape[:-1]), layer.hidden_dim)
         there, last = self._run(input, kept, out, t)
+        self._hand_out(0, "final", last)
         self._kept = kept, there, input.shape
-        return out.reshape(shape) if layer.return_sequences else last
+        return out.reshape(shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
@@ -81,11 +85,7 @@ class RecurrentStep(Step):
         layer, (n, t, inputs) = self._layer, shape
         hidden = layer.hidden_dim
         weights = [as_rows(w, layer.gates * hidden, self._dtype) for w in layer._weights()[:2]]
-        dh, dc = np.zeros((n, hidden), self._dtype), np.zeros((n, hidden), self._dtype)
-        drows = as_rows(dout, hidden, self._dtype)
-        if not layer.return_sequences:
-            dh[:] = drows
-            drows = self._none
+        dh, dc = self._buffer("dh", n, hidden), self._buffer("dc", n, hidden)
         dinput, dx, px = self._none, self._none, self._none
         if self.wants_gradient:
             dinput = self._gradient(n * t, inputs)
@@ -98,10 +98,11 @@ class RecurrentStep(Step):
             weights[0], self._nothing, px, weights[1], self._nothing, ph, 1, parts
         )
         recurrent.backward[self._name, parallel](
-            drows, there, px, ph, gates, hn, hs, cs, dh, dc, dx, dinput, n, t,
-            int(layer.reverse), self._panel.address, *self._cut(n, parts), parts,
+            as_rows(dout, hidden, self._dtype), there, px, ph, gates, hn, hs, cs, dh, dc, dx,
+            dinput, n, t, int(layer.reverse), int(layer.return_sequences), self._panel.address,
+            *self._cut(n, parts), parts,
         )  # fmt: skip
-        layer.dinitial = {"h": dh, "c": dc} if self._has_cells else {"h": dh}
+        self._hand_out(1, "dinitial", [dh, dc])
         self._write_gradients(kept)
         return dinput.reshape(shape) if self.wants_gradient else None
 
@@ -129,33 +130,41 @@ class RecurrentStep(Step):
         """Drop what `forward` left."""
         self._kept = None
 
+    def renew(self) -> None:
+        """Take other memory from now on."""
+        super().renew()
+        self._hand_outs = [(), ()]
+
+    def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
+        """Return what gives the layer its last states, or the gradients of its first ones."""
+        return self._hand_outs[number]
+
     # ---------------------------------------------------------------- test mode
 
     def evaluate(self, input: Array) -> Array:
         """Return the output in test mode, in new memory: threads may share a network."""
-        n, t, _ = input.shape
+        n = len(input)
         layer = self._layer
         shape = layer.output_shape(input.shape)
         hidden = layer.hidden_dim
         kept = {
-            "xs": np.empty((n, layer.input_dim), self._dtype),
-            "gates": np.empty((n, layer.gates * hidden), self._dtype),
-            "hs": np.empty((2 * n, hidden), self._dtype),
-            "cs": np.empty((2 * n if self._has_cells else 0, hidden), self._dtype),
-            "hn": np.empty((n if layer.gates == 3 else 0, hidden), self._dtype),
+            "xs": empty((n, layer.input_dim), self._dtype),
+            "gates": empty((n, layer.gates * hidden), self._dtype),
+            "hs": empty((2 * n, hidden), self._dtype),
+            "cs": empty((2 * n if self._has_cells else 0, hidden), self._dtype),
+            "hn": empty((n if layer.gates == 3 else 0, hidden), self._dtype),
         }
-        out = self._none
-        if layer.return_sequences:
-            out = np.empty((n * t, hidden), self._dtype)
+        out = empty((math.prod(shape[:-1]), hidden), self._dtype)
         _, last = self._run(input, kept, out, 1)
-        return out.reshape(shape) if layer.return_sequences else last
+        layer.final = self._named_copies(last)
+        return out.reshape(shape)
 
     # ---------------------------------------------------------------- details
 
     def _run(
         self, input: Array, kept: dict[str, Array], out: Array, slots: int
-    ) -> tuple[Array, Array]:
-        """Go through the sequences; return which steps are there, and the last h."""
+    ) -> tuple[Array, list[Array]]:
+        """Go through the sequences; return which steps are there, and the last states."""
         layer, (n, t, inputs) = self._layer, input.shape
         hidden, width = layer.hidden_dim, layer.gates * layer.hidden_dim
         there = self._flags(input)
@@ -165,26 +174,31 @@ class RecurrentStep(Step):
         states = [kept["hs"], kept["cs"]]
         if layer.initial:
             for all_states, first in zip(states, layer._first_states(input), strict=False):
-                all_states[:n] = first
-        else:
-            for all_states in states:
-                all_states[:n] = 0.0
+                all_states[:n, :hidden] = first
         parts, parallel = self._share(n * t, n)
         px, ph = self._packed("x", inputs, width), self._packed("h", hidden, width)
         recurrent.prepare[self._name, parallel](wx, bx, px, wh, bh, ph, 0, parts)
-        sums = np.empty((n if layer.gates == 3 else 0, width), self._dtype)
+        sums = empty((n if layer.gates == 3 else 0, width), self._dtype)
         recurrent.forward[self._name, parallel](
             as_rows(input, inputs, self._dtype), there, kept["xs"], px, ph, kept["gates"], sums,
-            kept["hn"], kept["hs"], kept["cs"], out, n, t, int(layer.reverse), slots,
-            self._panel.address, *self._cut(n, parts), parts,
+            kept["hn"], kept["hs"], kept["cs"], out, n, t, hidden, int(layer.reverse),
+            int(not layer.initial), int(layer.return_sequences), slots, self._panel.address,
+            *self._cut(n, parts), parts,
         )  # fmt: skip
         last = t % (slots + 1) * n
-        final = {
-            name: every[last : last + n].copy()
-            for name, every in zip(layer.state_names, states, strict=False)
-        }
-        layer.final = final
-        return there, final["h"]
+        return there, [every[last : last + n, :hidden] for every in states]
+
+    def _named_copies(self, states: Sequence[Array]) -> dict[str, Array]:
+        return {n: state.copy() for n, state in zip(self._layer.state_names, states, strict=False)}
+
+    def _hand_out(self, number: int, name: str, states: Sequence[Array]) -> None:
+        """Give the layer its states, now and after each replay of a pass."""
+
+        def hand_out() -> None:
+            setattr(self._layer, name, self._named_copies(states))
+
+        self._hand_outs[number] = [hand_out]
+        hand_out()
 
     def _share(self, rows: int, most: int) -> tuple[int, bool]:
         """Return into how many parts work on some rows is cut, and whether the pool does them."""
@@ -198,6 +212,10 @@ class RecurrentStep(Step):
         if mask is None:
             return np.empty((0, 0), np.uint8)
         return np.array(mask, dtype=bool, order="C").view(np.uint8)
+
+    def _rows(self, name: str, rows: int, columns: int) -> Array:
+        """Return a matrix with room for so many columns, that products read side by side."""
+        return self._buffer(name, rows, recurrent.row_length(columns, self._dtype.itemsize))
 
     def _packed(self, name: str, depth: int, columns: int) -> Array:
         """Return room for a packed matrix (depth, columns)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,10 @@ class Run:
         for step in self.steps:
             step.renew()
 
+    def hand_outs(self, number: int) -> list[Callable[[], None]]:
+        """Return what gives people the results of a pass that are no output or gradient."""
+        return [each for step in self.steps for each in step.hand_outs(number)]
+
     def evaluate(self, input: Array) -> Array:
         """Return the output in test mode."""
         for step in self.steps:
@@ -122,6 +126,7 @@ class RecordedRun:
         self._run = run
         self._calls = Recording(), Recording()
         self._arrays: list[Any] = []
+        self._hand_outs: list[list[Callable[[], None]]] = []
 
     def forward(self, input: Array) -> Array:
         """Return the output in training mode."""
@@ -130,6 +135,7 @@ class RecordedRun:
         with recorded(self._calls[0]):
             output = self._run.forward(input)
         self._arrays += [input, output]
+        self._hand_outs = [self._run.hand_outs(0)]
         return output
 
     def backward(self, dout: Any) -> Any:
@@ -140,6 +146,7 @@ class RecordedRun:
         with recorded(self._calls[1]):
             dinput = self._run.backward(dout)
         self._arrays += [dout, dinput]
+        self._hand_outs.append(self._run.hand_outs(1) if self._run.learns else [])
         return dinput
 
     def forget(self) -> None:
@@ -154,9 +161,9 @@ class RecordedRun:
             return self._run
         from ..kernels.numba.program import Program  # loads Numba
 
-        programs = [Program(recording.calls) for recording in self._calls]
+        forward, backward = (Program(recording.calls) for recording in self._calls)
         try:
-            return ReplayedRun(self._run, programs[0], programs[1], *arrays)
+            return ReplayedRun(self._run, forward, backward, self._hand_outs, *arrays)
         except _Fixed:
             return self._run
 
@@ -223,6 +230,8 @@ class ReplayedRun:
         That was recorded.
     forward, backward : Program
         What it called.
+    hand_outs : pair of sequence of callable
+        What gives people the other results of each pass.
     input, output, dout, dinput : array
         What came and went. The gradients are None where the run learns nothing, the last one also
         where nobody wants it.
@@ -238,6 +247,7 @@ class ReplayedRun:
         run: Run,
         forward: Program,
         backward: Program,
+        hand_outs: Sequence[Sequence[Callable[[], None]]],
         input: Array,
         output: Array,
         dout: Any,
@@ -245,6 +255,7 @@ class ReplayedRun:
     ) -> None:
         self._run = run
         self._programs = forward, backward
+        self._hand_outs = hand_outs
         self._refreshed = [s for s in run.steps if type(s).refresh is not PlanStep.refresh]
         self._held: Any = None  # what the backward program needs of input and output
         # What comes out is a buffer, the same in every step, or a new array.
@@ -282,6 +293,8 @@ class ReplayedRun:
         output = self._output if self._exit is None else self._exit.fresh()
         self._held = input, output
         self._programs[0].run()
+        for hand_out in self._hand_outs[0]:
+            hand_out()
         return output
 
     def backward(self, dout: Any) -> Any:
@@ -297,6 +310,8 @@ class ReplayedRun:
         self._gradient.put(dout)
         dinput = self._dinput if self._result is None else self._result.fresh()
         self._programs[1].run()
+        for hand_out in self._hand_outs[1]:
+            hand_out()
         return dinput
 
     def forget(self) -> None:

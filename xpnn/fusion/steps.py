@@ -8,7 +8,7 @@ or goes to a layer that is not xpnn's and may keep it, is never in such a buffer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,14 @@ class PlanStep:
 
     def meet(self, after: PlanStep) -> None:
         """Learn which step comes next in the plan."""
+
+    def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
+        """Return what gives people the results of the last pass that are no output or gradient.
+
+        ``number`` is 0 for the forward pass, 1 for the backward pass. A replay that has written the
+        same memory anew calls it as well.
+        """
+        return ()
 
     def refresh(self) -> None:
         """Write what differs from step to step to where the kernels read it."""

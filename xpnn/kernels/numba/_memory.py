@@ -13,7 +13,16 @@ from numba.extending import intrinsic
 
 from ._compile import inlined
 
-__all__ = ["clear", "copy", "copy_past", "fetch", "fetch_aside", "fetch_once", "settle"]
+__all__ = [
+    "clear",
+    "copy",
+    "copy_past",
+    "emit_fetch",
+    "fetch",
+    "fetch_aside",
+    "fetch_once",
+    "settle",
+]
 
 _LINE = 64  # bytes of a line of the caches
 _BIT, _BYTE, _INT, _WIDE = (ir.IntType(bits) for bits in (1, 8, 32, 64))
@@ -88,17 +97,22 @@ def settle(typing_context: Any) -> Any:
     return types.void(), generate
 
 
+def emit_fetch(builder: Any, address: Any, nearness: int) -> None:
+    """Bring a line into a cache, which nobody waits for: 3 is the nearest, 0 past the second."""
+    kind = ir.FunctionType(ir.VoidType(), [_POINTER, _INT, _INT, _INT])
+    name = "llvm.prefetch.p0i8"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    place = builder.inttoptr(address, _POINTER)
+    read, data = _INT(0), _INT(1)
+    builder.call(function, [place, read, _INT(nearness), data])
+
+
 def _fetcher(nearness: int) -> Any:
-    """Make what brings a line into a cache, which nobody waits for."""
+    """Make what brings a line into a cache."""
 
     def fetch_line(typing_context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            kind = ir.FunctionType(ir.VoidType(), [_POINTER, _INT, _INT, _INT])
-            name = "llvm.prefetch.p0i8"
-            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-            place = builder.inttoptr(arguments[0], _POINTER)
-            read, data = _INT(0), _INT(1)
-            builder.call(function, [place, read, _INT(nearness), data])
+            emit_fetch(builder, arguments[0], nearness)
             return context.get_dummy_value()
 
         return types.void(types.int64), generate

@@ -9,10 +9,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ._compile import inlined, outlined
+from ._memory import emit_fetch
 from .blocked_product import vector_bytes
 from .squares import copy_row, transpose
 
 __all__ = ["pack", "pack_rows", "pack_transposed"]
+
+#: So many rows before a piece of one is copied it is fetched: the next pieces lie far apart.
+_AHEAD = 8
 
 # A matrix w (K, M) is cut into panels of as many columns as two vectors have lanes. ``panels`` is
 # (panels * (K + 1), columns): K rows of w and one more for each, what the product starts from.
@@ -90,6 +94,9 @@ def _pack_columns(
         totals = [cgutils.alloca_once_value(builder, zeros) for _ in range(2)]
         with cgutils.for_range(builder, rows) as loop:
             row = builder.add(source, builder.mul(loop.index, distance))
+            ahead = builder.add(row, builder.mul(distance, wide(_AHEAD)))
+            for line in range(0, 2 * vector_bytes(), 64):
+                emit_fetch(builder, builder.add(ahead, wide(line)), 0)
             packed = builder.add(to, builder.mul(loop.index, wide(2 * vector_bytes())))
             for part, total in enumerate(totals):
                 value = builder.load(place(row, part), align=size)
