@@ -13,7 +13,7 @@ from xpnn import layers as L
 pytest.importorskip("numba")
 
 from xpnn.kernels.numba import blocked_product
-from xpnn.kernels.numba.geometry import SQUARES, Geometry
+from xpnn.kernels.numba.geometry import FILTER_SQUARES, FILTER_TILES, SQUARES, Geometry
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -26,6 +26,13 @@ def convolved(x: Any, filters: Any, padding: int) -> Any:
     x = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)]).astype(np.longdouble)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
     return np.einsum("nchwij,fcij->nfhw", windows, filters.astype(np.longdouble))
+
+
+def filters_gradient(x: Any, dout: Any, padding: int) -> Any:
+    """The gradient of 3 x 3 filters by its definition."""
+    x = np.pad(x.astype(float), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    windows = np.lib.stride_tricks.sliding_window_view(x, dout.shape[2:], axis=(2, 3))
+    return np.einsum("ncijhw,nfhw->fcij", windows, dout.astype(float), optimize=True)
 
 
 def step_of(net: xpnn.Sequential) -> Any:
@@ -72,10 +79,26 @@ def test_output_and_gradients(channels, filters, size, padding, run, dtype):
     full = convolved(dout, turned, 2)  # of the padded input
     rows, columns = (slice(padding, padding + extent) for extent in size)
     assert far(step.backward(dout), full[:, :, rows, columns]) < LIMIT[dtype]
-    x64 = np.pad(x.astype(float), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
-    windows = np.lib.stride_tricks.sliding_window_view(x64, dout.shape[2:], axis=(2, 3))
-    expected = np.einsum("ncijhw,nfhw->fcij", windows, dout.astype(float), optimize=True)
-    assert far(layer.grads["W"], expected) < 3 * LIMIT[dtype]
+    assert far(layer.grads["W"], filters_gradient(x, dout, padding)) < 3 * LIMIT[dtype]
+
+
+@each_dtype
+@pytest.mark.parametrize("run", [False, True], ids=["alone", "in a run"])
+@pytest.mark.parametrize("sizes", [(16, 32, (6, 5)), (64, 16, (3, 8)), (32, 16, (21, 19))])
+def test_gradient_of_few_filters(sizes, run, dtype):
+    """Where squares make nothing else; more of them than wait for their products at a time."""
+    channels, filters, size = sizes
+    rng = np.random.default_rng(channels)
+    layers: list[L.Layer] = [L.Conv2d(channels, filters, 3, padding=1)]
+    layers += [L.AvgPool2d(1)] if run else []
+    net = xpnn.Sequential(layers, xpnn.MeanSquaredError(), lr=0.1, seed=0, dtype=dtype)
+    _ = net.parameters
+    x = rng.standard_normal((5, channels, *size)).astype(dtype)
+    step = step_of(net)
+    dout = rng.standard_normal(step.forward(x).shape).astype(dtype)
+    step.backward(dout)
+    gradient = net.layers[0].grads["W"]
+    assert far(gradient, filters_gradient(x, dout, 1)) < 3 * LIMIT[dtype]
 
 
 @pytest.mark.parametrize("size", [(1, 9), (2, 2), (2, 3), (3, 2), (16, 1)])
@@ -108,8 +131,12 @@ def test_squares_are_cut_for_every_width_of_vectors(width):
             channels, channels, 1, (size, size), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))
         )
         assert geometry.by_squares
-        squares = geometry.table(panel)[SQUARES]
-        assert 1 <= squares <= (-(-size // 2)) ** 2
+        table = geometry.table(panel)
+        assert 1 <= table[SQUARES] <= (-(-size // 2)) ** 2
+        assert table[FILTER_SQUARES] >= 16
+        # The rows of the last tile end where the channels do.
+        last = table[FILTER_TILES] + 2 * (table[FILTER_TILES + 1] - 1)
+        assert table[last] + table[last + 1] == channels
 
 
 def test_which_convolutions():
@@ -117,6 +144,9 @@ def test_which_convolutions():
     assert Geometry(32, 48, 1, *common).by_squares
     assert not Geometry(32, 40, 1, *common).by_squares  # vectors would not be full
     assert not Geometry(16, 32, 1, *common).by_squares
+    assert not Geometry(16, 16, 1, *common).filters_by_squares
+    for sizes in ((16, 32), (32, 16)):
+        assert Geometry(*sizes, 1, *common).filters_by_squares
     assert not Geometry(64, 64, 2, *common).by_squares
     for place, other in ((1, (3, 5)), (2, (2, 1)), (3, (1, 2))):
         settings = list(common)

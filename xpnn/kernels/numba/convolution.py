@@ -11,7 +11,15 @@ from numba import prange
 
 from . import geometry as g
 from ._compile import kernel, part
-from .correlation import add_bias, add_filters, bring_back, convolve, normalize_gradient
+from .correlation import (
+    add_bias,
+    add_filters,
+    begin_filters,
+    bring_back,
+    convolve,
+    end_filters,
+    normalize_gradient,
+)
 from .filters import collect, pack, pack_turned, panels, turned_panels
 from .moments import cleared, take_moments
 
@@ -114,13 +122,18 @@ def _backward(  # type: ignore[no-untyped-def]
 ):
     parts, images = partial.shape[0], padded.shape[0]
     room = np.empty(table[g.ROOM], padded.dtype)
+    sums = np.empty(table[g.FILTER_ROOM], padded.dtype)
     cleared(partial[index])
+    waiting = begin_filters(table, sums)
     for n in range(index * images // parts, (index + 1) * images // parts):
         tall, wide = gradient.shape[1], gradient.shape[2]
         if factors.shape[0] > 0:
             normalize_gradient(table, flat, tall, wide, output, factors, n)
         else:
             add_bias(table, flat, tall, wide, n, partial[index])
-        add_filters(panel, lanes, table, padded, gradient, n, partial, index)
+        waiting = add_filters(
+            panel, lanes, table, padded, gradient, n, partial, index, sums, waiting
+        )
         if dinput.shape[0] > 0:
             bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room)
+    end_filters(panel, lanes, table, sums, waiting, partial, index)

@@ -3,8 +3,8 @@
 All are panels of `blocked_product` over padded images: a row of windows by some filters; a row of
 pixels of the input by some channels, where the gradient of the output takes the place of the input;
 and the filters themselves, whose tiles stay in registers over all windows of an image. ``table``
-says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are left to `winograd`,
-but for their own gradients; ``room`` is for that.
+says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are left to `winograd`
+and `winograd_filters`; ``room`` and ``sums`` are for that.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from ._compile import inlined, outlined
 from ._memory import fetch_aside
 from .blocked_product import call
 from .winograd import convolve_squares
+from .winograd_filters import add_squares, begin_squares, end_squares
 
-__all__ = ["add_bias", "add_filters", "bring_back", "convolve", "normalize_gradient"]
+__all__ = [
+    "add_bias",
+    "add_filters",
+    "begin_filters",
+    "bring_back",
+    "convolve",
+    "end_filters",
+    "normalize_gradient",
+]
 
 #: So many rows of pixels before they are written, their memory is fetched: a tile would have to
 #: wait for all of its own at once. What is read is fetched by the processor itself.
@@ -123,13 +132,63 @@ def add_bias(table, flat, tall, wide, n, sums):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def add_filters(panel, lanes, table, padded, gradient, n, partial, index):  # type: ignore[no-untyped-def]
-    """Add what an image gives to the gradients of the filters."""
+def begin_filters(table, sums):  # type: ignore[no-untyped-def]
+    """Begin the sums of a share; return how many squares wait, none."""
+    if table[g.FILTER_SQUARES] > 0:
+        begin_squares(table[g.CHANNELS], table[g.FILTERS], sums)
+    return 0
+
+
+@outlined
+def end_filters(panel, lanes, table, sums, waiting, partial, index):  # type: ignore[no-untyped-def]
+    """Write the sums of a share where they are not there yet."""
+    if table[g.FILTER_SQUARES] > 0:
+        end_squares(
+            panel,
+            lanes,
+            partial.dtype.type(1),
+            table[g.CHANNELS],
+            table[g.FILTERS],
+            sums,
+            table[g.FILTER_SQUARES],
+            waiting,
+            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],  # the first of which is 0
+            table.ctypes.data + 8 * table[g.FILTER_TILES],
+            table[g.FILTER_TILE_COUNT],
+            partial.ctypes.data + partial.itemsize * index * partial.shape[1],
+        )
+
+
+@outlined
+def add_filters(  # type: ignore[no-untyped-def]
+    panel, lanes, table, padded, gradient, n, partial, index, sums, waiting
+):
+    """Add what an image gives to the gradients of the filters; return how many squares wait."""
     size = gradient.itemsize
     _, tall, wide, channels = padded.shape
     _, high, broad, filters = gradient.shape
     groups = table[g.GROUPS]
     first_pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
+    if table[g.FILTER_SQUARES] > 0:
+        return add_squares(
+            panel,
+            lanes,
+            gradient.dtype.type(1),
+            padded.ctypes.data + size * n * tall * wide * channels,
+            wide,
+            channels,
+            gradient.ctypes.data + size * first_pixel * filters,
+            broad,
+            table[g.OUTPUT_DOWN],
+            table[g.OUTPUT_ACROSS],
+            filters,
+            sums,
+            table[g.FILTER_SQUARES],
+            waiting,
+            table.ctypes.data + 8 * table[g.FORWARD_OFFSETS],  # the first of which is 0
+            table.ctypes.data + 8 * table[g.FILTER_TILES],
+            table[g.FILTER_TILE_COUNT],
+        )
     own = partial.ctypes.data + size * index * partial.shape[1]
     for group in range(groups):
         for first in range(
@@ -160,6 +219,7 @@ def add_filters(panel, lanes, table, padded, gradient, n, partial, index):  # ty
                         table[g.OUTPUT_ACROSS],
                         min(table[g.WEIGHT_ROWS], table[g.OUTPUT_DOWN] - y),
                     )
+    return 0
 
 
 @outlined

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..._standard import Array
-from . import winograd
+from . import winograd, winograd_filters
 from .blocked_product import Panel, tile_cost
 
 __all__ = ["Geometry"]
@@ -28,8 +28,9 @@ Pair = tuple[int, int]
     FORWARD_TILES, FORWARD_TILE_COUNT, WEIGHT_BLOCKS, WEIGHT_LENGTH, WEIGHT_OFFSETS,
     WEIGHT_STARTS, WEIGHT_TILES, WEIGHT_TILE_COUNT, PHASES, PHASE_COUNT, BACK_LENGTH, BACK_RUN,
     BACK_OFFSETS, BACK_TAPS, WEIGHT_ROWS, SQUARES, SQUARE_TILES, SQUARE_TILE_COUNT, BACK_SQUARES,
-    BACK_SQUARE_TILES, BACK_SQUARE_TILE_COUNT, ROOM, HEADER,
-) = range(37)  # fmt: skip
+    BACK_SQUARE_TILES, BACK_SQUARE_TILE_COUNT, ROOM, FILTER_SQUARES, FILTER_TILES,
+    FILTER_TILE_COUNT, FILTER_ROOM, HEADER,
+) = range(41)  # fmt: skip
 
 #: Numbers of the image and of its gradient that one call for the gradient of the filters reads, so
 #: that they stay in the first cache, about.
@@ -38,15 +39,18 @@ _NUMBERS = 1 << 13
 #: Numbers in a row of the phases.
 PHASE = 8
 
-#: Of filters and channels, for `winograd`: vectors of them are full in either type.
+#: Of filters and channels, for `winograd` and `winograd_filters`: vectors of them are full in
+#: either type.
 _WHOLE = 16
-#: And so many have to be there at least.
+#: So many have to be there at least: of both for `winograd`, of either for `winograd_filters`.
 _MANY = 32
 
 #: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and
 #: up to four times as many take about this factor of the time.
 _SQUARE_NUMBERS = 1 << 14
 _FARTHER = 1.15
+#: The same for the gradient of the filters, where sums of several images are taken together.
+_FILTER_NUMBERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,15 @@ class Geometry:
 
         With fewer channels its sums take as long as the products that it spares.
         """
+        return self.filters_by_squares and min(self.channels, self.filters) >= _MANY
+
+    @cached_property
+    def filters_by_squares(self) -> bool:
+        """Whether `winograd_filters` makes the gradient of the filters, of many of either."""
         simple = self.groups == 1 and self.kernel == (3, 3)
         simple = simple and self.stride == (1, 1) and self.dilation == (1, 1)
         full = self.channels % _WHOLE == 0 and self.filters % _WHOLE == 0
-        many = min(self.channels, self.filters) >= _MANY
+        many = max(self.channels, self.filters) >= _MANY
         return simple and full and many and min(*self.count, *self.sizes) >= 2
 
     @property
@@ -286,4 +295,10 @@ class Geometry:
                 table[place + 1], table[place + 2] = append(cover), len(cover)
                 room = max(room, winograd.room(squares, self.channels + self.filters))
             table[ROOM] = room
+        if self.filters_by_squares:
+            numbers = winograd.SQUARES * (self.channels + self.filters)
+            table[FILTER_SQUARES] = squares = max(_WHOLE, _FILTER_NUMBERS // numbers)
+            cover = panel.covers(self.channels, self.filters, False)
+            table[FILTER_TILES], table[FILTER_TILE_COUNT] = append(cover), len(cover)
+            table[FILTER_ROOM] = winograd_filters.room(squares, self.channels, self.filters)
         return np.asarray(table, np.int64)

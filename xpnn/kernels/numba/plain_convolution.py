@@ -12,7 +12,7 @@ from numba import prange
 
 from . import geometry as g
 from ._compile import kernel, outlined, part
-from .correlation import add_bias, add_filters, bring_back, convolve
+from .correlation import add_bias, add_filters, begin_filters, bring_back, convolve, end_filters
 from .filters import collect, pack, pack_turned, panels, turned_panels
 from .layouts import enter_image, leave_image
 from .moments import cleared
@@ -67,15 +67,19 @@ def _forward(  # type: ignore[no-untyped-def]
 @outlined
 def _backward(  # type: ignore[no-untyped-def]
     panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial, dinput,
-    margins, number, n, index, room,
+    margins, number, n, index, room, sums, waiting,
 ):  # fmt: skip
+    """Do an image, and return how many squares wait for their products."""
     enter_image(x, n, padded, index, margins[0], margins[1])
     enter_image(dout, n, gradient, index, margins[2], margins[3])
     add_bias(table, flat, gradient.shape[1], gradient.shape[2], index, partial[number])
-    add_filters(panel, lanes, table, padded, gradient, index, partial, number)
+    waiting = add_filters(
+        panel, lanes, table, padded, gradient, index, partial, number, sums, waiting
+    )
     if dinput.shape[0] > 0:
         bring_back(panel, lanes, table, gradient, turned, zeros, inner, index, room)
         leave_image(inner, index, dinput, n)
+    return waiting
 
 
 @part
@@ -85,13 +89,16 @@ def _backward_part(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     images, shares = x.shape[0], partial.shape[0]
     room = np.empty(table[g.ROOM], x.dtype)
+    sums = np.empty(table[g.FILTER_ROOM], x.dtype)
     for number in range(index * shares // parts, (index + 1) * shares // parts):
         cleared(partial[number])
+        waiting = begin_filters(table, sums)
         for n in range(number * images // shares, (number + 1) * images // shares):
-            _backward(
+            waiting = _backward(
                 panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner,
-                partial, dinput, margins, number, n, index, room,
+                partial, dinput, margins, number, n, index, room, sums, waiting,
             )  # fmt: skip
+        end_filters(panel, lanes, table, sums, waiting, partial, number)
 
 
 @kernel(

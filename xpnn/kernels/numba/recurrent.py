@@ -215,6 +215,10 @@ def _go_back(  # type: ignore[no-untyped-def]
                 _fetch_row(gates, at - n + r)
                 _fetch_row(hs, at - n + r)
                 _fetch_row(cs, at - n + r)
+                place = r * steps + (t + 1 if reverse else t - 1)
+                if sequences:
+                    _fetch_row(dout, place)
+                _fetch_row(dinput, place)
             g, before = gates[at + r, :columns], hs[at + r, :width]
             if there.size and there[r, t] == 0:
                 g[:] = 0.0

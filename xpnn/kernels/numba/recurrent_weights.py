@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from ._compile import kernel, outlined
+from ._memory import fetch_aside
 from .blocked_product import call
 from .packing import pack_rows
 
@@ -37,6 +38,15 @@ def _pack_gradients(gates, hn, split, first, start, count, panel, total):  # typ
                 sums[j] += to[j]
     for j in range(here):
         total[first + j] += sums[j]
+
+
+@outlined
+def _fetch_columns(a, start, count, first, width):  # type: ignore[no-untyped-def]
+    """Bring columns of some rows into the second cache, where they will be packed."""
+    size = a.itemsize
+    line = a.ctypes.data + size * (start * a.shape[1] + first)
+    for k in range(min(count, a.shape[0] - start)):
+        fetch_aside(line + size * k * a.shape[1], size * width)
 
 
 @outlined
@@ -90,6 +100,10 @@ def _some_weights(  # type: ignore[no-untyped-def]
             place = number * (inputs + hidden)
             at = number * width
             _pack_gradients(gates, hn, columns, at, start, count, panel, dbx)
+            if number + 1 < last:
+                _fetch_columns(gates, start, count, at + width, width)
+            else:
+                _fetch_columns(gates, start + block, block, first * width, width)
             _add_product(address, xs, start, count, panel, products, place, begin, table, split,
                          offsets)  # fmt: skip
             if hn.size:

@@ -38,6 +38,13 @@ class Vectors:
         """Return a number in all lanes."""
         return ir.Constant(self.kind, [value] * self.lanes)
 
+    def everywhere(self, number: Any) -> Any:
+        """Return a number of the code in all lanes."""
+        nothing = ir.Constant(self.kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, number, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return self.builder.shuffle_vector(first, nothing, zeros)
+
     def at(self, address: Any, *steps: tuple[Any, int]) -> Any:
         """Return an address so many steps of some bytes further on."""
         for step, count in steps:

@@ -31,7 +31,7 @@ from ._memory import fetch_aside
 from .blocked_product import call
 from .vectors import BYTES, Vectors
 
-__all__ = ["SQUARES", "convolve_squares", "pack_squares", "room"]
+__all__ = ["SQUARES", "both_ways", "convolve_squares", "enter", "pack_squares", "room"]
 
 #: Numbers that stand for a square, and for a filter.
 SQUARES = 16
@@ -56,14 +56,14 @@ def _to_pixels(v: Vectors, m: list[Any]) -> list[Any]:
     return [v.add(first, both), v.subtract(between, fourth)]
 
 
-def _both_ways(v: Vectors, rows: list[list[Any]], change: Any) -> list[list[Any]]:
+def both_ways(v: Vectors, rows: list[list[Any]], change: Any) -> list[list[Any]]:
     """Apply a change to the columns, then to the rows."""
     columns = [change(v, list(column)) for column in zip(*rows, strict=True)]
     return [change(v, list(row)) for row in zip(*columns, strict=True)]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _enter(
+def enter(
     typing_context: Any, real: Any, source: Any, pixel: Any, row: Any, target: Any, plane: Any
 ) -> Any:
     """Write B' d B of a vector of channels. All are addresses or count bytes."""
@@ -72,7 +72,7 @@ def _enter(
         _, source, pixel, row, target, plane = arguments
         v = Vectors(builder, real)
         pixels = [[v.load(v.at(source, (row, y), (pixel, x))) for x in range(4)] for y in range(4)]
-        made = _both_ways(v, pixels, _to_square)
+        made = both_ways(v, pixels, _to_square)
         for number, value in enumerate(value for line in made for value in line):
             v.store(value, v.at(target, (plane, number)))
         return context.get_dummy_value()
@@ -92,7 +92,7 @@ def _leave(
         v = Vectors(builder, real)
         sums = [[v.load(v.at(source, (plane, 4 * y + x))) for x in range(4)] for y in range(4)]
         start = v.load(bias)
-        for y, line in enumerate(_both_ways(v, sums, _to_pixels)):
+        for y, line in enumerate(both_ways(v, sums, _to_pixels)):
             for x, value in enumerate(line):
                 v.store(v.add(value, start), v.at(target, (row, y), (pixel, x)))
         return context.get_dummy_value()
@@ -197,7 +197,7 @@ def convolve_squares(  # type: ignore[no-untyped-def]
         for number in range(squares):
             place = source + min(2 * y, height - 2) * row + min(2 * x, width - 2) * pixel
             for c in range(0, pixel, BYTES):
-                _enter(zero, place + c, pixel, row, entered + number * pixel + c, in_plane)
+                enter(zero, place + c, pixel, row, entered + number * pixel + c, in_plane)
             x += 1
             if x == across:
                 y, x = y + 1, 0
