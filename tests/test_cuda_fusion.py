@@ -416,3 +416,14 @@ def test_optimizer_state_of_a_wrong_shape():
     net.optimizer_state["velocity"] = net.backend.zeros(5)
     with pytest.raises(xpnn.ShapeError, match="'velocity'"):
         net.train(np.ones((2, 2)), [0, 1])
+
+
+@pytest.mark.parametrize("make", [xpnn.SGD, xpnn.RMSprop])
+def test_momentum_may_come_and_go(make):
+    nets = on_cuda(lambda: [L.Linear(3, 4)], optimizer=lambda: make(0.1))
+    x, y = np.random.default_rng(14).standard_normal((5, 3)), [0, 1, 2, 3, 0]
+    for momentum in (0.0, 0.9, 0.9, 0.0, 0.5):
+        for network in nets:
+            network.optimizer.momentum = momentum
+            network.train(x, y)
+        assert_same_state(*nets, "float32")

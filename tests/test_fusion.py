@@ -782,6 +782,17 @@ def test_state_of_another_layout_is_copied_and_of_another_shape_refused():
         fused.train(x, y)
 
 
+@pytest.mark.parametrize("make", [xpnn.SGD, xpnn.RMSprop])
+def test_momentum_may_come_and_go(make):
+    nets = pair(lambda: [L.Linear(3, 4)], optimizer=lambda: make(0.1, clip_norm=1.0))
+    x, y = np.random.default_rng(14).standard_normal((5, 3)), [0, 1, 2, 3, 0]
+    for momentum in (0.0, 0.9, 0.9, 0.0, 0.5):
+        for network in nets:
+            network.optimizer.momentum = momentum
+            network.train(x, y)
+        assert_same_state(*nets, "float32")
+
+
 def test_settings_may_be_integers():
     fused, plain = pair(lambda: [L.Linear(3, 4), L.LeakyReLU(0), L.ELU(1), L.Dropout(0)])
     for network in (fused, plain):

@@ -245,6 +245,17 @@ def test_state_starts_at_zero(backend: Any) -> None:
     assert SGD(1.0).init(values) == {}
 
 
+def test_state_that_a_setting_calls_for_is_made(backend: Any) -> None:
+    values = backend.state(START)
+    optimizer = RMSprop(LR)
+    state = optimizer.init(values)
+    assert optimizer.completed(state, values) is state
+    optimizer.momentum = 0.5
+    whole = optimizer.completed(state, values)
+    assert whole["square"] is state["square"]
+    np.testing.assert_array_equal(backend.to_host(whole["velocity"]), np.zeros(SIZE))
+
+
 def test_the_base_class_leaves_the_rule_to_others() -> None:
     with pytest.raises(NotImplementedError, match="Optimizer does not define update"):
         Optimizer(0.1).step(START.copy(), START, {}, 1, 0.1)

@@ -272,6 +272,19 @@ def test_rates_do_not_compile_anew_and_settings_do():
     both(None)
 
 
+@pytest.mark.parametrize("kind", [xpnn.SGD, xpnn.RMSprop])
+def test_momentum_may_come_and_go(kind):
+    network, plain = (small(optimizer=kind(0.1), backend=name) for name in ("jax", "numpy"))
+    plain.fuse = False
+    for momentum in (0.0, 0.9, 0.9, 0.0, 0.5):
+        for each in (network, plain):
+            each.optimizer.momentum = momentum
+            each.train(*batch())
+        assert network.optimizer_state.keys() == plain.optimizer_state.keys()
+        for name, vector in plain.optimizer_state.items():
+            assert_close(network.optimizer_state[name], vector, "float32")
+
+
 def test_parameters_that_somebody_sets_are_used():
     network, plain = small(), small(backend="numpy", fuse=False)
     for each in (network, plain):

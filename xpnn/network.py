@@ -313,7 +313,7 @@ class Network(Contents, Objective):
         xp = self.backend.xp
         lr: Any = self.lr
         values = parameters.values.array
-        state = self.optimizer_state or self.optimizer.init(values)
+        state = self.optimizer.completed(self.optimizer_state, values)
         # One number that is finite only if the loss and every gradient are.
         witness = loss + xp.sum(grads)
         healthy = None

@@ -12,7 +12,7 @@ from ..kernels.cuda import Counters, optimizers
 from ..optimizers import Adam, Optimizer, RMSprop
 from ..parameters import Parameters
 from ..regularization import Regularization
-from .settings import numbers_of, penalty_settings, rule_of
+from .settings import current_state, numbers_of, penalty_settings, rule_of
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -79,7 +79,7 @@ class CudaUpdate:
 
         values = self.parameters.values.array
         optimizer, lr = self.optimizer, float(network.lr)
-        state = network.optimizer_state or optimizer.init(values)
+        state = current_state(optimizer, network.optimizer_state, values)
         vectors = [_vector(state, name, values) for name in optimizer.state_names]
         bound = math.inf if optimizer.clip_value is None else optimizer.clip_value
         penalty = (self._ends[2], self._ends[0], self._ends[1], *self._factors(), bound)

@@ -14,6 +14,7 @@ from ..errors import ShapeError
 from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..parameters import FlatVector, Part, Parts, ReadByItem
+from .settings import current_state
 
 __all__ = ["LateVectors", "Slots", "changing_numbers", "regularized", "state_of", "updated"]
 
@@ -111,15 +112,16 @@ class LateVectors(ReadByItem):
 
 
 def state_of(network: Network, parts: list[Part]) -> LateVectors:
-    """Return an optimizer's state so that pieces can be taken out; zeros if there is none."""
-    state = network.optimizer_state
-    if isinstance(state, LateVectors) and state.parts is parts:
+    """Return an optimizer's state so that pieces can be taken out; zeros for what is missing."""
+    state, names = network.optimizer_state, network.optimizer.state_names
+    if isinstance(state, LateVectors) and state.parts is parts and state.keys() == set(names):
         return state
     fresh = LateVectors(parts)
     if state:
-        fresh.update(state)
+        values = network.parameters.values.array
+        fresh.update(current_state(network.optimizer, state, values))
     else:
-        zeros, names = network.backend.zeros, network.optimizer.state_names
+        zeros = network.backend.zeros
         fresh.put({name: [zeros(part.shape) for part in parts] for name in names})
     return fresh
 

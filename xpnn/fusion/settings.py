@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._standard import Array
 from ..losses import SoftmaxCrossEntropy
 from ..optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from ..regularization import L1, ElasticNet, Regularization
 
-__all__ = ["is_basic", "is_built_in_optimizer", "numbers_of", "penalty_settings", "rule_of"]
+__all__ = [
+    "current_state",
+    "is_basic",
+    "is_built_in_optimizer",
+    "numbers_of",
+    "penalty_settings",
+    "rule_of",
+]
 
 
 def is_basic(loss: SoftmaxCrossEntropy) -> bool:
@@ -29,6 +37,15 @@ def rule_of(optimizer: Optimizer) -> str:
     if isinstance(optimizer, RMSprop):
         return "momentum_rmsprop" if optimizer.momentum else "rmsprop"
     return "adam" if isinstance(optimizer, Adam) else "adagrad"
+
+
+def current_state(optimizer: Optimizer, state: dict[str, Array], values: Array) -> dict[str, Array]:
+    """Return the state of a built-in optimizer with what its settings call for, and no more."""
+    names = optimizer.state_names
+    if len(state) == len(names) and all(name in state for name in names):
+        return state
+    whole = optimizer.completed(state, values)
+    return {name: whole[name] for name in names}
 
 
 def penalty_settings(penalty: Regularization | None) -> tuple[float, float, Any]:

@@ -12,7 +12,13 @@ from ..errors import ShapeError
 from ..optimizers import Optimizer
 from ..parameters import Parameters
 from ..regularization import L1, L2, ElasticNet, Regularization
-from .settings import is_built_in_optimizer, numbers_of, penalty_settings, rule_of
+from .settings import (
+    current_state,
+    is_built_in_optimizer,
+    numbers_of,
+    penalty_settings,
+    rule_of,
+)
 from .threads import team, working
 
 if TYPE_CHECKING:
@@ -122,9 +128,9 @@ class Update:
         ShapeError
             If somebody has put a vector there that is not like the parameters.
         """
-        values, state = self.parameters.values.array, network.optimizer_state
-        if not state:
-            state = network.optimizer_state = self.optimizer.init(values)
+        values = self.parameters.values.array
+        state = current_state(self.optimizer, network.optimizer_state, values)
+        network.optimizer_state = state
         vectors = []
         for name in self.optimizer.state_names:
             vector = state[name]

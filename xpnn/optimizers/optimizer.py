@@ -138,6 +138,21 @@ class Optimizer:
         """
         return {name: vector_of_zeros(values.shape[0], like=values) for name in self.state_names}
 
+    def completed(self, state: dict[str, Array], values: Array) -> dict[str, Array]:
+        """Return a state with what it lacks, as `init` makes it: a setting may call for more.
+
+        Parameters
+        ----------
+        state : dict of str to array
+            As of `step`. Not changed.
+        values : array, 1-d
+            All parameters.
+        """
+        begun = bool(state) or type(self).init is Optimizer.init  # another may make more
+        if begun and all(name in state for name in self.state_names):
+            return state
+        return self.init(values) | state
+
     def step(
         self,
         values: Array,
@@ -157,7 +172,7 @@ class Optimizer:
             Their gradients. Not changed.
         state : dict of str to array
             What `init` or the last step returned. Its vectors are changed in place where the
-            library can.
+            library can. What it lacks is made; see `completed`.
         step : int
             Number of this step, counted from 1.
         lr : float, or array, 0-d
@@ -170,6 +185,7 @@ class Optimizer:
         tuple of array and dict
             New parameters and state. Use these and forget the arguments.
         """
+        state = self.completed(state, values)
         if self.clip_value is not None:
             grads = clip(grads, -self.clip_value, self.clip_value)
         if self.clip_norm is not None:
