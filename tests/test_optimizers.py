@@ -332,6 +332,52 @@ def test_settings_may_be_assigned() -> None:
         optimizer.decay_roles = ["wieght"]
 
 
+def test_nesterov_keeps_its_momentum() -> None:
+    optimizer = SGD(0.1, 0.9, nesterov=True)
+    with pytest.raises(ConfigurationError, match=r"^SGD: nesterov needs a momentum above 0.*off"):
+        optimizer.momentum = 0
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    optimizer.nesterov, optimizer.momentum = False, 0
+    with pytest.raises(ConfigurationError, match=r"^SGD: nesterov needs a momentum above 0"):
+        optimizer.nesterov = True
+    assert (optimizer.momentum, optimizer.nesterov) == (0.0, False)
+
+
+def test_a_subclass_that_leaves_out_the_constructor() -> None:
+    class Own(Optimizer):
+        def __init__(self, lr: float) -> None:
+            self.lr = lr
+
+        def update(self, values: Any, grads: Any, state: Any, lr: float, step: int) -> Any:
+            return values - lr * grads, state
+
+    message = r"^Own: no weight_decay: has it called super\(\).__init__\(...\)\?"
+    with pytest.raises(ConfigurationError, match=message):
+        Own(0.1).init(START)
+    with pytest.raises(ConfigurationError, match=message):
+        xpnn.Sequential([xpnn.Linear(1, 1)], xpnn.MeanSquaredError(), optimizer=Own(0.1))
+    net = xpnn.Sequential([xpnn.Linear(1, 1)], xpnn.MeanSquaredError(), lr=0.1)
+    old = net.optimizer
+    with pytest.raises(ConfigurationError, match=message):
+        net.optimizer = Own(0.1)
+    assert net.optimizer is old
+
+
+def test_a_subclass_with_settings_of_the_class() -> None:
+    class Own(Optimizer):
+        lr, weight_decay, decay_roles, clip_norm, clip_value = 0.1, 0.0, (), None, None
+
+        def __init__(self) -> None:
+            pass
+
+        def update(self, values: Any, grads: Any, state: Any, lr: float, step: int) -> Any:
+            return values - lr * grads, state
+
+    net = xpnn.Sequential([xpnn.Linear(1, 1)], xpnn.MeanSquaredError(), optimizer=Own())
+    net.train([[1.0]], [[2.0]])
+    assert net.steps == 1
+
+
 def test_settings_that_contradict() -> None:
     with pytest.raises(ConfigurationError, match="SGD: nesterov needs a momentum above 0"):
         SGD(0.1, nesterov=True)

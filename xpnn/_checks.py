@@ -35,8 +35,15 @@ class _Checked:
     It has no `__get__`, so that to read the setting costs what any attribute does.
     """
 
-    def __init__(self, check: Callable[..., Any], optional: bool, ranges: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        check: Callable[..., Any],
+        optional: bool,
+        agrees: Callable[[Any, dict[str, Any]], None] | None,
+        ranges: dict[str, Any],
+    ) -> None:
         self._check, self._optional, self._ranges = check, optional, ranges
+        self._agrees = agrees
 
     def __set_name__(self, kind: type, name: str) -> None:
         self._name = name
@@ -46,10 +53,18 @@ class _Checked:
             # A layer's name says where in the network it is.
             owner = getattr(instance, "name", type(instance).__name__)
             value = self._check(owner, self._name, value, **self._ranges)
+        if self._agrees is not None:
+            self._agrees(instance, vars(instance) | {self._name: value})
         vars(instance)[self._name] = value
 
 
-def checked(check: Callable[..., Any], *, optional: bool = False, **ranges: Any) -> Any:
+def checked(
+    check: Callable[..., Any],
+    *,
+    optional: bool = False,
+    agrees: Callable[[Any, dict[str, Any]], None] | None = None,
+    **ranges: Any,
+) -> Any:
     """Return what makes an attribute of a class a setting that is checked when it is assigned.
 
     Parameters
@@ -58,6 +73,9 @@ def checked(check: Callable[..., Any], *, optional: bool = False, **ranges: Any)
         ``check(owner, name, value, **ranges)`` returns what is kept, or raises.
     optional : bool
         Whether None is kept unchecked.
+    agrees : callable, optional
+        ``agrees(instance, attributes)`` raises if the value does not go with the other attributes,
+        of which some may not be there yet.
 
     Examples
     --------
@@ -72,7 +90,7 @@ def checked(check: Callable[..., Any], *, optional: bool = False, **ranges: Any)
         ...
     xpnn.errors.ConfigurationError: Scale: factor must be a number in [0, inf), got -1
     """
-    return _Checked(check, optional, ranges)
+    return _Checked(check, optional, agrees, ranges)
 
 
 def checked_flag(owner: str, name: str, value: object) -> bool:

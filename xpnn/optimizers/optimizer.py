@@ -56,8 +56,8 @@ class Optimizer:
     Attributes
     ----------
     lr, weight_decay, decay_roles, clip_norm, clip_value
-        As given; `decay_roles` is a tuple in a fixed order. Others may be assigned between steps;
-        each is checked by itself, as in the constructor.
+        As given; `decay_roles` is a tuple in a fixed order. Others may be assigned between steps
+        and are checked as in the constructor. State that they call for is then made, as by `init`.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._checks import checked, checked_flag, checked_number
 from .._standard import Array
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from ..schedules import Schedule
 
 __all__ = ["SGD"]
+
+
+def _expect_momentum(optimizer: SGD, attributes: dict[str, Any]) -> None:
+    """Raise if Nesterov's look-ahead lacks a momentum."""
+    if attributes.get("nesterov") and attributes.get("momentum") == 0.0:
+        raise ConfigurationError(
+            f"{type(optimizer).__name__}: nesterov needs a momentum above 0: "
+            "set that first, or turn nesterov off"
+        )
 
 
 class SGD(Optimizer):
@@ -29,7 +38,7 @@ class SGD(Optimizer):
     momentum : float
         Fraction of the velocity that is kept, 0 <= momentum < 1.
     nesterov : bool
-        Whether to look ahead. Needs a momentum above 0.
+        Whether to look ahead. Needs a momentum above 0, also where one of the two is assigned.
     weight_decay, decay_roles, clip_norm, clip_value
         As in `Optimizer`.
 
@@ -58,8 +67,10 @@ class SGD(Optimizer):
     ([0.75, 2.25], [1.5, -1.5])
     """
 
-    momentum: float = checked(checked_number, low=0.0, high=1.0, open_high=True)
-    nesterov: bool = checked(checked_flag)
+    momentum: float = checked(
+        checked_number, agrees=_expect_momentum, low=0.0, high=1.0, open_high=True
+    )
+    nesterov: bool = checked(checked_flag, agrees=_expect_momentum)
 
     def __init__(
         self,
@@ -81,8 +92,6 @@ class SGD(Optimizer):
         )
         self.momentum = momentum
         self.nesterov = nesterov
-        if self.nesterov and self.momentum == 0.0:
-            raise ConfigurationError(f"{type(self).__name__}: nesterov needs a momentum above 0")
 
     @property
     def state_names(self) -> tuple[str, ...]:
