@@ -20,6 +20,7 @@ __all__ = [
     "checked_path",
     "checked_roles",
     "expect_kind",
+    "expect_settings",
 ]
 
 #: What a parameter can be to regularization and weight decay.
@@ -227,6 +228,25 @@ def expect_kind(name: str, value: object, kind: type) -> None:
     raise ConfigurationError(
         f"{name}: expected {article} {kind.__name__}, got {_told(value, kind)}"
     )
+
+
+def expect_settings(thing: object) -> None:
+    """Raise unless all checked settings of an object have been assigned.
+
+    Of one that has not, the class would be read, which is no number.
+
+    Raises
+    ------
+    ConfigurationError
+        With the class and the setting.
+    """
+    kind, here = type(thing), vars(thing)
+    for base in reversed(kind.__mro__):
+        for name, found in vars(base).items():
+            if isinstance(found, _Checked) and name not in here and getattr(kind, name) is found:
+                raise ConfigurationError(
+                    f"{kind.__name__}: no {name}: has it called super().__init__(...)?"
+                )
 
 
 def _told(value: object, kind: type) -> str:

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ._checks import checked_flag, checked_number, expect_kind
+from ._checks import checked_flag, checked_number, expect_kind, expect_settings
 from ._contents import Contents
 from ._objective import Objective
 from ._standard import Array, type_name
@@ -113,6 +113,7 @@ class Network(Contents, Objective):
         expect_kind("loss", loss, Loss)
         if regularization is not None:
             expect_kind("regularization", regularization, Regularization)
+            expect_settings(regularization)
         self.loss = loss
         self.regularization = regularization
         if isinstance(backend, Backend):
@@ -156,6 +157,7 @@ class Network(Contents, Objective):
     @optimizer.setter
     def optimizer(self, value: Optimizer) -> None:
         expect_kind("optimizer", value, Optimizer)
+        expect_settings(value)
         self._optimizer = value
         self.optimizer_state = {}
         self._healthy = None

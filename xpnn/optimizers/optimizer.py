@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._checks import checked, checked_number, checked_roles
+from .._checks import checked, checked_number, checked_roles, expect_settings
 from .._settings import represent
 from .._standard import Array, array_namespace, clip, scale_slices, vector_of_zeros
 from ..errors import ConfigurationError
@@ -135,7 +135,13 @@ class Optimizer:
         ----------
         values : array, 1-d, floating-point
             All parameters.
+
+        Raises
+        ------
+        ConfigurationError
+            If a subclass has not called the constructor of its base.
         """
+        expect_settings(self)
         return {name: vector_of_zeros(values.shape[0], like=values) for name in self.state_names}
 
     def completed(self, state: dict[str, Array], values: Array) -> dict[str, Array]:
