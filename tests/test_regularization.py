@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xpnn
 from tolerances import assert_close
 from xpnn.errors import ConfigurationError
 from xpnn.regularization import L1, L2, ElasticNet, Regularization
@@ -122,6 +123,36 @@ def test_bad_weights(weight: Any) -> None:
         ElasticNet(weight, 1.0)
     with pytest.raises(ConfigurationError, match=r"^ElasticNet: l2 must be"):
         ElasticNet(1.0, weight)
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, "x", None])
+def test_bad_weights_are_not_assigned(weight: Any) -> None:
+    penalties = [(L1(0.5), "weight"), (L2(0.5), "weight"), (ElasticNet(0.5, 0.5), "weight")]
+    for penalty, name in [*penalties, (ElasticNet(0.5, 0.5), "l1"), (ElasticNet(0.5, 0.5), "l2")]:
+        before = dict(vars(penalty))
+        message = rf"^{type(penalty).__name__}: {name} must be a number in \[0, inf\), got "
+        with pytest.raises(ConfigurationError, match=message):
+            setattr(penalty, name, weight)
+        assert vars(penalty) == before
+
+
+def test_roles_may_be_assigned() -> None:
+    penalty = L2(0.5, {"weight"})
+    penalty.roles = {"scale", "weight"}
+    assert penalty.roles == ("weight", "scale")
+    with pytest.raises(ConfigurationError, match=r"^L2: unknown role 'weights'"):
+        penalty.roles = {"weights"}
+    penalty.roles = None
+    assert penalty.roles is None
+
+
+def test_a_subclass_that_leaves_out_the_constructor() -> None:
+    class Own(Regularization):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ConfigurationError, match=r"^Own: no weight: has it called super\(\)"):
+        xpnn.Sequential([xpnn.Linear(1, 1)], xpnn.MeanSquaredError(), lr=0.1, regularization=Own())
 
 
 def test_bad_roles() -> None:

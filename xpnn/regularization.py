@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar
 
-from ._checks import checked_number, checked_roles
+from ._checks import checked, checked_number, checked_roles
 from ._settings import represent
 from ._standard import Array, array_namespace, sign
 
@@ -28,7 +28,7 @@ class Regularization:
     Attributes
     ----------
     weight : float
-        As given.
+        As given. Assigned later it is checked likewise, as are the roles.
     roles : tuple of str or None
         As given, in a fixed order.
     elementwise : bool
@@ -59,11 +59,12 @@ class Regularization:
     """
 
     elementwise: ClassVar[bool] = False
+    weight: float = checked(checked_number, low=0.0)
+    roles: Collection[str] | None = checked(checked_roles, optional=True)
 
     def __init__(self, weight: float, roles: Iterable[str] | None = None) -> None:
-        owner = type(self).__name__
-        self.weight = checked_number(owner, "weight", weight, low=0.0)
-        self.roles = None if roles is None else checked_roles(owner, "roles", roles)
+        self.weight = weight
+        self.roles = None if roles is None else checked_roles(type(self).__name__, "roles", roles)
 
     def forward(self, param: Array) -> Array:
         """Return the penalty of a parameter.
@@ -214,11 +215,13 @@ class ElasticNet(Regularization):
     """
 
     elementwise: ClassVar[bool] = True
+    l1: float = checked(checked_number, low=0.0)
+    l2: float = checked(checked_number, low=0.0)
 
     def __init__(self, l1: float, l2: float, roles: Iterable[str] | None = None) -> None:
         super().__init__(1.0, roles)
-        self.l1 = checked_number("ElasticNet", "l1", l1, low=0.0)
-        self.l2 = checked_number("ElasticNet", "l2", l2, low=0.0)
+        self.l1 = l1
+        self.l2 = l2
 
     def forward(self, param: Array) -> Array:
         """Return ``l1 * sum(abs(param)) + l2 * sum(param ** 2)``, a 0-d array."""
