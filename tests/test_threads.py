@@ -580,8 +580,11 @@ def test_a_plan_says_what_makes_the_products(fastest, maker, monkeypatch):
     assert len(lines) == 2
     assert all(line.endswith(f"into buffers, by {maker}") for line in lines)
     plan = fusion.plan(net)
+    # A remark in the same words of what is no Linear layer stays.
+    plan._update_remark = "into buffers, by BLAS"
+    assert str(plan).count("into buffers, by BLAS") == (1 if fastest else 3)
     plan.together = False  # as with layers whose products are left to NumPy
-    assert "into buffers, by BLAS" in str(plan)
+    assert str(plan).count("into buffers, by BLAS") == 3
 
 
 def test_one_thread_is_no_pool():

@@ -15,7 +15,7 @@ from .products import by_tiles
 from .recognition import is_built_in, is_plain
 from .replay import Passes, Replays, make_passes
 from .rules import make_steps, why_no_kernels
-from .steps import BY_BLAS, BY_TILES, LayerStep, PlanStep
+from .steps import LayerStep, PlanStep
 from .threads import working
 from .update import Update, make_update
 from .whole_step import WholeStep
@@ -181,11 +181,12 @@ class Plan:
         rows = [("layers", "what", "how")]
         if self.steps is None:
             rows.append(("-", "forward and backward", "the network's own"))
-        start = 0
+        start, tiles = 0, self.together and by_tiles()
         for step in self.steps or []:
             stop = start + len(step.layers) - 1
             where = str(start) if stop == start else f"{start}-{stop}"
-            rows += [(where, *_row(step)), *(("", what, how) for what, how in _inner_rows(step))]
+            inner = (("", what, how) for what, how in _inner_rows(step, tiles))
+            rows += [(where, *_row(step, tiles)), *inner]
             start = stop + 1
         loss, optimizer, regularization = self._parts
         rows.append(("loss", repr(loss), self._loss_remark))
@@ -197,8 +198,6 @@ class Plan:
                 how = "in one function with the rest: see the last line"
                 rows[1:] = [(where, what, how) for where, what, _ in rows[1:]]
             rows.append(("all", "training steps and evaluations", str(self.whole)))
-        if self.together and by_tiles():
-            rows = [(a, b, BY_TILES if how == BY_BLAS else how) for a, b, how in rows]
         first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
         lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([f"Plan on {self._place}", *lines])
@@ -237,22 +236,22 @@ def plan(network: Network, kernels: bool = True) -> Plan:
     return Plan(network, parameters, kernels)
 
 
-def _row(step: PlanStep) -> tuple[str, str]:
+def _row(step: PlanStep, tiles: bool) -> tuple[str, str]:
     """Return what a step does and how; of layers that are made of layers only the kind."""
     names = (type(each).__name__ if any(each.sublayers()) else repr(each) for each in step.layers)
-    return ", ".join(names), step.remark
+    return ", ".join(names), step.told(tiles)
 
 
-def _inner_rows(step: PlanStep, indent: str = "  ") -> Iterator[tuple[str, str]]:
+def _inner_rows(step: PlanStep, tiles: bool, indent: str = "  ") -> Iterator[tuple[str, str]]:
     """Yield the same for the steps that a step is made of."""
     for name, way in step.ways:
         if name:
             yield f"{indent}{name}:", "" if way else "the input itself"
         for inner in way:
-            what, how = _row(inner)
+            what, how = _row(inner, tiles)
             inset = f"{indent}  " if name else indent
             yield inset + what, how
-            yield from _inner_rows(inner, f"{inset}  ")
+            yield from _inner_rows(inner, tiles, f"{inset}  ")
 
 
 def _may_learn(layer: Layer) -> bool:

@@ -41,7 +41,7 @@ from ..layers import (
 from ..layers.layer import Layer
 from . import cuda_rules
 from .recognition import is_built_in, multiplies, takes_last
-from .steps import BY_BLAS, LayerStep, LinearStep, PlanStep, Scratch, Step
+from .steps import LayerStep, LinearStep, PlanStep, Scratch, Step
 
 if TYPE_CHECKING:
     from ..kernels.cuda import Counters
@@ -163,7 +163,7 @@ def make_steps(
         elif counters is not None and type(first) in _SEQUENCES and is_built_in(first):
             steps.append(cuda_rules.sequences(first, dtype, counters))
         elif type(first) is Linear and is_built_in(first):
-            steps.append(LinearStep(first, dtype, scratch, BY_BLAS, numba))
+            steps.append(LinearStep(first, dtype, scratch, numba))
         elif counters is not None and type(first) is Residual and is_built_in(first):
             steps.append(cuda_rules.residual(first, make_steps, dtype, counters, channels_last))
         elif composite is not None:

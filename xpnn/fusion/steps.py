@@ -23,8 +23,6 @@ from .products import multiply
 from .threads import team
 
 __all__ = [
-    "BY_BLAS",
-    "BY_TILES",
     "Buffer",
     "LayerStep",
     "LinearStep",
@@ -156,6 +154,10 @@ class PlanStep:
         """Return the output in test mode."""
         raise NotImplementedError
 
+    def told(self, tiles: bool) -> str:
+        """Return the remark for a plan whose products are made by xpnn's own tiles, or not."""
+        return self.remark
+
 
 class LayerStep(PlanStep):
     """A layer as it is."""
@@ -286,10 +288,6 @@ class Step(PlanStep):
         return empty((rows, columns), self._dtype)
 
 
-#: What a `LinearStep` says of itself; the second where `products.by_tiles`.
-BY_BLAS, BY_TILES = "into buffers, by BLAS", "into buffers, by xpnn's tiles"
-
-
 class LinearStep(Step):
     """A `Linear` layer on NumPy that writes into buffers and into the vector of gradients.
 
@@ -301,18 +299,14 @@ class LinearStep(Step):
         "float32" or "float64".
     scratch : Scratch
         Shared by the steps of a plan.
-    remark : str
-        For people.
     kernels : bool
         Whether there are compiled kernels.
     """
 
     replays = True
 
-    def __init__(
-        self, layer: Linear, dtype: str, scratch: Scratch, remark: str, kernels: bool
-    ) -> None:
-        super().__init__((layer,), dtype, scratch, remark)
+    def __init__(self, layer: Linear, dtype: str, scratch: Scratch, kernels: bool) -> None:
+        super().__init__((layer,), dtype, scratch, "into buffers, by BLAS")
         self._layer = layer
         self._rows: Any = None
         self._bias: Any = None  # the kernels for it
@@ -362,6 +356,10 @@ class LinearStep(Step):
         if layer.bias:
             output += layer.params["b"]
         return output.reshape(shape)
+
+    def told(self, tiles: bool) -> str:
+        """Return who makes the products."""
+        return "into buffers, by xpnn's tiles" if tiles else self.remark
 
 
 def as_rows(array: Array, width: int, dtype: Any) -> Array:
