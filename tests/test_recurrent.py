@@ -63,6 +63,17 @@ def test_lengths_give_what_the_sequences_give_alone(kind, reverse, return_sequen
         assert_close(backend.to_host(actual[name]), value, "float32", factor=5)
 
 
+@pytest.mark.parametrize("kind", [layers.GRU, lambda d, h: layers.Bidirectional(layers.GRU(d, h))])
+def test_lengths_may_come_one_by_one(kind):
+    net = xpnn.Sequential([kind(D, H)], xpnn.MeanSquaredError(), lr=0.1, seed=0)
+    layer, x = net.layers[0], batch()
+    layer.lengths = LENGTHS
+    expected = net.eval(x)
+    layer.lengths = (length for length in LENGTHS)
+    for _ in range(2):
+        np.testing.assert_array_equal(net.eval(x), expected)
+
+
 @each_kind
 def test_missing_steps_may_be_anywhere(kind, backend):
     """What is left is as if they had been cut out."""

@@ -6,7 +6,9 @@ import operator
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from .._checks import checked
 from .._standard import Array, arange, array_namespace, device
 from ..errors import DataError, ShapeError
 from .layer import Layer
@@ -52,6 +54,11 @@ def telling(layers: Iterable[Layer], mask: Array) -> Iterator[None]:
         _TOLD.masks = before
 
 
+def _kept(owner: str, name: str, value: Any) -> Any:
+    """Return lengths so that they can be read in every pass; `_steps_there` checks them."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
 class SequenceLayer(Layer):
     """A layer for sequences (N, T, D) that can leave steps out; a base class.
 
@@ -61,13 +68,16 @@ class SequenceLayer(Layer):
         (N, T) booleans on the device of the input: which steps are there. Inside of a `Masked` it
         is the one that this has found, during a forward pass.
     lengths : sequence of int or None
-        Instead of a mask: how many steps of each sequence are there, from the first on.
+        Instead of a mask: how many steps of each sequence are there, from the first on. What gives
+        them one by one, such as a generator, becomes a list.
     """
+
+    lengths: Sequence[int] | None = checked(_kept, optional=True)
 
     def __init__(self) -> None:
         super().__init__()
         self._mask: Array | None = None
-        self.lengths: Sequence[int] | None = None
+        self.lengths = None
 
     @property
     def mask(self) -> Array | None:
@@ -148,5 +158,6 @@ class ToldOutside:
 
     @lengths.setter
     def lengths(self, value: Sequence[int] | None) -> None:
+        value = _kept("", "", value)
         for layer in self._told:
             layer.lengths = value
