@@ -215,6 +215,22 @@ def test_divergence_that_came_with_the_batch_says_so(place, fuse):
     assert error.value.culprit is None
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_targets_that_the_cast_makes_infinite_are_named(fuse, backend):
+    net = Sequential(
+        [Linear(2, 1)], xpnn.MeanSquaredError(), lr=0.1, backend=backend.plain, seed=0, fuse=fuse
+    )
+    x, y = np.ones((3, 2)), np.full((3, 1), 1e300)
+    with pytest.raises(xpnn.DataError, match=r"^y as float32 has inf at row 0, column 0 \(3 of 3"):
+        xpnn.fit(net, (x, y), 1, progress=False)
+    assert net.steps == 0
+    batches = [(x, y)]
+    message = r"the targets have numbers that are infinite as float32"
+    with pytest.raises(DivergenceError, match=message) as error:
+        xpnn.fit(net, batches, 1, progress=False)
+    assert error.value.culprit == "the targets"
+
+
 def before_vector(before, net):
     names = [f"value {part.key}" for part in net.parameters.values.parts]
     return np.concatenate([before[name].reshape(-1) for name in names])

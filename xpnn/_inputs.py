@@ -49,8 +49,11 @@ class Inputs:
             owns = self.backend.owns(value)
             numbers = self.backend.to_host(value) if owns else np.asarray(value)
             fault = ""
-            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            floating, dtype = numbers.dtype.kind == "f", self.backend.dtype
+            if floating and not np.isfinite(numbers).all():
                 fault = f"{culprit} have NaN or infinity"
+            elif floating and not _finite_as(dtype, numbers):
+                fault = f"{culprit} have numbers that are infinite as {dtype}"
             elif value is input and layer is not None and layer.takes_ids:
                 try:
                     layer.check_ids(numbers)
@@ -113,3 +116,9 @@ class Inputs:
         if self.backend.name == "numpy" or not self.backend.owns(sample_weight):
             sample_weight = self.check_weight(sample_weight)
         return self.backend.asarray(sample_weight, dtype=self.backend.float_dtype)
+
+
+def _finite_as(dtype: str, numbers: Any) -> bool:
+    """Tell whether the numbers of a NumPy array stay finite in another type."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(numbers.astype(dtype)).all())

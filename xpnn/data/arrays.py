@@ -15,7 +15,7 @@ from .batches import ArrayBatches, Batches
 from .checks import as_host_array, check_finite, chunks
 from .streaming import CHUNK_BYTES, StreamedBatches
 
-__all__ = ["array_batches", "checked_arrays"]
+__all__ = ["array_batches", "check_range", "checked_arrays"]
 
 
 def array_batches(
@@ -109,7 +109,7 @@ def checked_arrays(
     if finite:
         for label, array in zip(labels, arrays, strict=True):
             _check_finite_anywhere(array, label, backend)
-        _check_range(arrays[0], backend, labels[0])
+        check_range(arrays[0], backend, labels[0])
     return tuple(arrays)
 
 
@@ -122,8 +122,14 @@ def _check_finite_anywhere(array: Array, name: str, backend: Backend) -> None:
         check_finite(backend.to_host(array), name)
 
 
-def _check_range(x: Array, backend: Backend, name: str) -> None:
-    """Refuse samples that turn infinite when they are cast to the type of the network."""
+def check_range(x: Array, backend: Backend, name: str) -> None:
+    """Refuse finite numbers that turn infinite when they are cast to the type of the network.
+
+    Raises
+    ------
+    DataError
+        As `check_finite`.
+    """
     name = f"{name} as {backend.dtype}"
     if not isinstance(x, np.ndarray):
         if x.dtype != backend.float_dtype:

@@ -11,7 +11,7 @@ from .._checks import expect_kind
 from ..augmentation import Augmentation, Augmenter, augmented
 from ..backend import to_host
 from ..callbacks import Callback
-from ..data.arrays import array_batches, checked_arrays
+from ..data.arrays import array_batches, check_range, checked_arrays
 from ..data.batches import Batches, IterableBatches
 from ..data.splitting import split
 from ..errors import ConfigurationError, DataError
@@ -94,6 +94,8 @@ def _checked(
     x = network.check_input(x)
     # Targets on a device come to the host once a run: the same error for a label everywhere.
     prepared = network.check_target(_on_host(y), shape)
+    if finite and np.asarray(prepared).dtype.kind == "f":
+        check_range(prepared, backend, f"{what}y")
     for value in weight:
         network.check_weight(_on_host(value))
     return x, prepared if isinstance(y, np.ndarray) else y, *weight
