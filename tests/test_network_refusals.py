@@ -372,6 +372,27 @@ def test_a_given_parameter_that_is_no_array():
         Sequential([layer], SoftmaxCrossEntropy(), lr=0.1)
 
 
+@pytest.mark.parametrize("value", [None, "ones", ["a", "b"], np.asarray([1j]), {"a": 1}])
+@pytest.mark.parametrize("kind", ["params", "buffers"])
+def test_a_given_array_that_is_no_numbers(kind, value):
+    layer = BatchNorm(1)
+    getattr(layer, kind)[{"params": "gamma", "buffers": "running_mean"}[kind]] = value
+    message = (
+        r"^layer 0 \(BatchNorm\): '\w+': expected an array of real numbers of shape \(1,\), got "
+    )
+    with pytest.raises(xpnn.DataError, match=message):
+        Sequential([layer], SoftmaxCrossEntropy(), lr=0.1)
+
+
+@pytest.mark.parametrize("value", [None, "ones"])
+def test_what_is_no_numbers_is_not_assigned(value):
+    net = Sequential([Linear(3, 2)], SoftmaxCrossEntropy(), lr=0.1)
+    before = net.state_dict()
+    with pytest.raises(xpnn.DataError, match=r"^layer 0 \(Linear\): 'W': expected real numbers"):
+        net.layers[0].params["W"] = value
+    assert_same(net.state_dict(), before)
+
+
 def test_given_buffers_of_a_wrong_shape():
     layer = BatchNorm(4)
     layer.buffers["running_mean"] = np.zeros(3)

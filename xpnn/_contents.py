@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from ._checks import expect_kind
 from ._standard import Array
 from .backend import Backend
 from .backend import backend as open_backend
-from .errors import ConfigurationError, ShapeError, XpnnError, unknown
+from .errors import ConfigurationError, DataError, ShapeError, XpnnError, unknown
 from .layers.layer import Layer, find_layers
 from .parameters import Parameters, Parts
 from .random import Stream
@@ -232,6 +233,12 @@ def _check_given(layer: Layer) -> None:
                 raise ShapeError(
                     f"{layer.name}: {name!r} has shape {wanted}, got rows of different lengths"
                 ) from None
+            foreign = hasattr(value, "dtype") and not isinstance(value, np.ndarray)
+            if not foreign and np.asarray(value).dtype.kind not in "biuf":
+                raise DataError(
+                    f"{layer.name}: {name!r}: expected an array of real numbers of shape "
+                    f"{wanted}, got {reprlib.repr(value)}"
+                )
             if shape != wanted:
                 raise ShapeError(
                     f"{layer.name}: {name!r} has shape {wanted}, got an array of shape {shape}"

@@ -95,7 +95,7 @@ class Parts(dict[str, Array]):
             or getattr(value, "device", None) != getattr(current, "device", None)
         ):
             backend = self.vector.backend
-            value = backend.asarray(value, dtype=backend.float_dtype)
+            value = backend.asarray(value, backend.float_dtype, f"{self.owner}: {name!r}")
         if value.shape != part.shape:
             raise ShapeError(
                 f"{self.owner}: {name!r} has shape {part.shape}, "
