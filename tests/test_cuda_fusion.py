@@ -386,6 +386,24 @@ def test_gradient_that_is_not_finite_though_the_loss_is():
     np.testing.assert_array_equal(snapshot(network)["value 0.W"], before["value 0.W"])
 
 
+@pytest.mark.parametrize("width", [3, 4000])
+@pytest.mark.parametrize("optimizer", [xpnn.SGD, xpnn.Adam])
+def test_clipping_of_a_norm_whose_square_overflows(optimizer, width):
+    fused, plain = on_cuda(
+        lambda: [L.Linear(2, width)],
+        xpnn.MeanSquaredError,
+        lambda: optimizer(0.1, clip_norm=0.5),
+        regularization=xpnn.L2(0.1),
+    )
+    x, y = np.asarray([[1e11, 2e11], [3e11, -4e11]]), np.full((2, width), 1e15)
+    before = to_host(fused.parameters.values.copy())
+    for network in (fused, plain):
+        network.train(x, y)
+    assert_same_state(fused, plain, "float32")
+    moved = np.linalg.norm(to_host(fused.parameters.values.array) - before)
+    assert optimizer is xpnn.Adam or math.isclose(moved, 0.05, rel_tol=1e-3)
+
+
 def test_wrong_label_of_the_host_is_found_and_leaves_no_trace():
     fused, _ = on_cuda(lambda: [L.Linear(3, 4), L.BatchNorm(4), L.ReLU()])
     before = snapshot(fused)

@@ -294,6 +294,24 @@ def test_penalty_that_overflows_leaves_parameters_alone():
     assert (network.layers[0].params["W"] == np.float32(1e30)).all()
 
 
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("optimizer", [xpnn.SGD, xpnn.Adam])
+def test_clipping_of_a_norm_whose_square_overflows(optimizer, penalty):
+    fused, plain = pair(
+        lambda: [L.Linear(2, 2000)],
+        xpnn.MeanSquaredError,
+        lambda: optimizer(0.1, clip_norm=0.5),
+        regularization=PENALTIES[penalty](),
+    )
+    x, y = np.asarray([[1e11, 2e11], [3e11, -4e11]]), np.full((2, 2000), 1e15)
+    before = fused.parameters.values.copy()
+    for network in (fused, plain):
+        network.train(x, y)
+    assert_same_state(fused, plain, "float32")
+    moved = np.linalg.norm(fused.parameters.values.array - before)
+    assert optimizer is xpnn.Adam or math.isclose(moved, 0.05, rel_tol=1e-3)
+
+
 def test_wrong_label_is_found_and_leaves_no_trace():
     fused, _ = pair(lambda: [L.Linear(3, 4), L.BatchNorm(4), L.ReLU()])
     before = fused.parameters.values.copy(), fused.parameters.buffers.copy()

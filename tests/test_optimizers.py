@@ -207,6 +207,18 @@ def test_clipped_step(
     assert_close(backend.to_host(values), -np.asarray(expected), "float32")
 
 
+@pytest.mark.parametrize("size", [1e19, 1e25, 1e37, 8e37])
+@pytest.mark.parametrize("limit", [0.5, 1e30])
+def test_clipping_of_a_norm_whose_square_overflows(size: float, limit: float, backend: Any) -> None:
+    grads = backend.asarray(np.asarray([3.0, -4.0, 1e-3]) * size / 5)
+    with np.errstate(over="ignore"):
+        values, _ = SGD(1.0, clip_norm=limit).step(
+            backend.state(np.zeros(3)), grads, {}, step=1, lr=1.0
+        )
+    expected = np.asarray([-3.0, 4.0, -1e-3]) * min(size, limit) / 5
+    np.testing.assert_allclose(backend.to_host(values), expected, rtol=2e-5)
+
+
 def test_clipping_does_not_hide_what_is_not_a_number(backend: Any) -> None:
     for settings in ({"clip_norm": 1.0}, {"clip_value": 1.0}):
         values, _ = SGD(1.0, **settings).step(

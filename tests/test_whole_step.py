@@ -352,6 +352,21 @@ def test_divergence_changes_nothing():
         xpnn.fit(network, (bad, y), 1, check_finite=False)
 
 
+def test_clipping_of_a_norm_whose_square_overflows():
+    network, plain = (
+        make([L.Linear(2, 3)], xpnn.MeanSquaredError(), xpnn.SGD(0.1, clip_norm=0.5), backend=name)
+        for name in ("jax", "numpy")
+    )
+    x, y = np.asarray([[1e11, 2e11], [3e11, -4e11]]), np.full((2, 3), 1e15)
+    before = plain.parameters.values.copy()
+    for each in (network, plain):
+        each.train(x, y)
+    assert compiled(network) == 1
+    moved = np.asarray(network.parameters.values.array)
+    assert_close(moved, plain.parameters.values.array, "float32")
+    assert math.isclose(np.linalg.norm(moved - before), 0.05, rel_tol=1e-3)
+
+
 def test_wrong_batches_leave_no_trace():
     network = small()
     x, y = batch()

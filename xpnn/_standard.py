@@ -8,6 +8,7 @@ argument from ``like``, because CuPy ignores that argument (it allocates on the 
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "is_immutable",
     "is_synchronous",
     "library_name",
+    "norm_scale",
     "ones",
     "scale_slices",
     "segment_sum",
@@ -270,6 +272,17 @@ def erf(x: Array) -> Array:
     series = 0.5 * u * last - before + _ERFC_COEFFICIENTS[0]
     complement = t * xp.exp(-magnitude * magnitude) * series
     return xp.copysign(1.0 - complement, x)
+
+
+def norm_scale(x: Array) -> float:
+    """Return a power of two that makes the squares of all numbers of a floating type small enough.
+
+    So small that two to the power of 32 of them can be added; of float32 it is 2**-80. What is lost
+    below is nothing beside numbers whose squares are too large without it.
+    """
+    xp = array_namespace(x)
+    bits = round(math.log2(float(xp.finfo(x.dtype).max)))
+    return float(2.0 ** (-5 * bits // 8))
 
 
 def scale_slices(vector: Array, slices: Sequence[slice], factor: float | Array) -> Array:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from .._standard import Array, array_namespace, clip
+from .._standard import Array, array_namespace, clip, norm_scale
 from ..errors import ShapeError
 from ..network import Network
 from ..optimizers import Adam, Optimizer
+from ..optimizers.optimizer import clipping
 from ..parameters import FlatVector, Part, Parts, ReadByItem
 from .settings import current_state
 
@@ -164,10 +165,11 @@ def updated(
     if optimizer.clip_value is not None:
         grads = [clip(grad, -optimizer.clip_value, optimizer.clip_value) for grad in grads]
     if optimizer.clip_norm is not None and grads:
-        xp = array_namespace(*grads)
-        norm = xp.sqrt(sum(xp.sum(grad * grad) for grad in grads))
-        factor = optimizer.clip_norm / xp.maximum(norm, optimizer.clip_norm)
-        grads = [grad * factor for grad in grads]
+        xp, small = array_namespace(*grads), norm_scale(grads[0])
+        squares = sum(xp.sum(grad * grad) for grad in grads)
+        small_squares = sum(xp.sum((small * grad) * (small * grad)) for grad in grads)
+        scale, factor = clipping(squares, small_squares, optimizer.clip_norm)
+        grads = [grad * scale * factor for grad in grads]
     new_values, new_state = [], {name: list[Array]() for name in state}
     for index, (part, value, grad) in enumerate(zip(parts, values, grads, strict=True)):
         if optimizer.weight_decay and part.role in optimizer.decay_roles:

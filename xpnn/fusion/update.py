@@ -107,6 +107,8 @@ class Update:
         factor = 1.0
         if optimizer.clip_norm is not None:
             factor = optimizer.clip_norm / max(math.sqrt(squares), optimizer.clip_norm)
+            if not math.isfinite(squares):
+                factor = self._factor_of_large(grads, optimizer.clip_norm, bound)
         common = (self._ends, l1, l2, self._decay(lr), bound, factor)
         numbers = numbers_of(optimizer, lr, network.steps + 1)
         arguments = values, grads, *state, *common, *numbers, parts
@@ -154,6 +156,19 @@ class Update:
             self._penalty = l1 * np.asarray(chosen), l2 * np.asarray(chosen)
             self._settings = settings
         return self._penalty
+
+    def _factor_of_large(self, grads: Array, limit: float, bound: float) -> float:
+        """Return what clips gradients whose squares are too large for their type."""
+        values, (l1, l2) = self.parameters.values.array, self._factors()
+        full, start = np.empty(grads.shape), 0
+        for end, a, b in zip(self._ends, l1, l2, strict=True):
+            w = values[start:end]
+            full[start:end] = grads[start:end] + 2.0 * b * w + a * np.sign(w)
+            start = end
+        np.clip(full, -bound, bound, out=full)
+        largest = float(np.abs(full).max())
+        full /= largest
+        return min(limit / largest / math.sqrt(full @ full), 1.0)
 
     def _decay(self, lr: float) -> Array:
         optimizer = self.optimizer

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._checks import checked, checked_number, checked_roles, expect_settings
 from .._settings import represent
-from .._standard import Array, array_namespace, clip, scale_slices, vector_of_zeros
+from .._standard import (
+    Array,
+    array_namespace,
+    clip,
+    is_synchronous,
+    norm_scale,
+    scale_slices,
+    vector_of_zeros,
+)
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ..schedules import Schedule
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "clipping"]
 
 
 def _checked_rate(owner: str, name: str, value: Any) -> float | Schedule:
@@ -34,7 +43,8 @@ class Optimizer:
 
     1. ``g = clip(g, -clip_value, clip_value)``, if `clip_value` is set;
     2. ``g = g * clip_norm / max(norm(g), clip_norm)`` with the Euclidean norm over all
-       parameters, if `clip_norm` is set;
+       parameters, if `clip_norm` is set, also where squares of the gradient are too large for its
+       type;
     3. ``w = w * (1 - lr * weight_decay)`` for the parameters of `decay_roles`;
     4. `update`, the rule of the subclass.
 
@@ -211,7 +221,32 @@ class Optimizer:
 
 
 def _clip_norm(grads: Array, limit: float) -> Array:
-    """Shrink a vector to a norm of at most ``limit``: no division by zero, no look at the norm."""
+    """Shrink a vector to a norm of at most ``limit``."""
     xp = array_namespace(grads)
-    norm = xp.sqrt(xp.matmul(grads, grads))
-    return grads * (limit / xp.maximum(norm, limit))
+    squares = xp.matmul(grads, grads)
+    if is_synchronous(grads) and math.isfinite(float(squares)):
+        return grads * (limit / xp.maximum(xp.sqrt(squares), limit))
+    small = grads * norm_scale(grads)
+    scale, factor = clipping(squares, xp.matmul(small, small), limit)
+    return grads * scale * factor
+
+
+def clipping(squares: Array, small: Array, limit: float) -> tuple[Array, Array]:
+    """Return two factors that shrink a gradient to a norm of at most a limit, one after the other.
+
+    There is no division by zero, and no look at the norm.
+
+    Parameters
+    ----------
+    squares : array, 0-d
+        Sum of the squares of the gradient, which may have become infinite.
+    small : array, 0-d
+        The same after multiplication by `norm_scale`.
+    limit : float
+        The largest norm.
+    """
+    xp = array_namespace(squares)
+    fits = xp.isfinite(squares)
+    scale = xp.where(fits, xp.ones_like(squares), norm_scale(squares))
+    norm = xp.sqrt(xp.where(fits, squares, small))
+    return scale, limit / xp.maximum(norm, limit * scale)

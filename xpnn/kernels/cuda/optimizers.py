@@ -65,7 +65,7 @@ def inspect(
     real = values.dtype.type
     a_block = LARGEST_BLOCK * _PACKS * (16 // values.dtype.itemsize)
     blocks = max(min(-(-values.size // a_block), _BLOCKS), 1)
-    partial = nullable(None) if blocks == 1 else cupy.empty((3, blocks), dtype=cupy.float64)
+    partial = nullable(None) if blocks == 1 else cupy.empty((4, blocks), dtype=cupy.float64)
     arguments = (
         *(values, grads, *_numbers(penalty, real), real(limit)),
         *(loss, nullable(before), *results, partial, counters.get(1)),

@@ -47,7 +47,7 @@ struct Penalty {
 //   healthy    = is everything finite, and was it so in the steps before? `before` may be null
 //   factor     = limit / max(norm, limit), or 1 without a limit (0)
 //
-// `partial` is (3, blocks).
+// The norm is right also where squares are too large for REAL. `partial` is (4, blocks).
 extern "C" __global__ void __launch_bounds__(LARGEST_BLOCK)
     inspect(const REAL *__restrict__ values, const REAL *__restrict__ grads, PENALTY_ARGUMENTS,
             REAL limit, const REAL *__restrict__ loss, const bool *__restrict__ before,
@@ -58,7 +58,9 @@ extern "C" __global__ void __launch_bounds__(LARGEST_BLOCK)
       a0 != REAL(0) || a1 != REAL(0) || a2 != REAL(0) || b0 != REAL(0) || b1 != REAL(0) ||
       b2 != REAL(0);
   const bool packed = (((size_t)values | (size_t)grads) & 15) == 0;
-  REAL cost = 0, squares = 0, strange = 0;
+  // Squares of numbers times 2^-80, or 2^-640, can always be added.
+  const REAL small = sizeof(REAL) == 4 ? REAL(8.271806125530277e-25) : REAL(2.191809349008403e-193);
+  REAL cost = 0, squares = 0, small_squares = 0, strange = 0;
   const u64 step = (u64)gridDim.x * LARGEST_BLOCK * PACK;
   for (u64 i = ((u64)blockIdx.x * LARGEST_BLOCK + threadIdx.x) * PACK; i < count; i += step) {
     Pack g, w;
@@ -79,15 +81,21 @@ extern "C" __global__ void __launch_bounds__(LARGEST_BLOCK)
       strange += isfinite(one) ? REAL(0) : REAL(1);
       one = penalty.clipped(one);
       squares += one * one;
+      one *= small;
+      small_squares += one * one;
     }
   }
-  double own[3] = {(double)cost, (double)squares, (double)strange};
+  double own[4] = {(double)cost, (double)squares, (double)strange, (double)small_squares};
   if (!over_grid(own, partial, counter)) return;
   const REAL total = *loss + (REAL)own[0], norm = (REAL)sqrt(own[1]);
   const bool finite = isfinite(total) && own[2] == 0.0 && (!before || *before);
   *total_loss = finite ? total : (REAL)__longlong_as_double(0x7FF8000000000000ll);
   *healthy = finite;
   *factor = limit == REAL(0) ? REAL(1) : limit / (norm > limit ? norm : limit);
+  if (limit != REAL(0) && !isfinite(own[1])) {
+    const double small_norm = sqrt(own[3]), least = (double)limit * small;
+    *factor = (REAL)(limit / (small_norm > least ? small_norm : least) * small);
+  }
 }
 
 // Updates a parameter and the optimizer's numbers for it. What p0 to p5 are depends on the rule.
