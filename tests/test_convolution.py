@@ -145,6 +145,17 @@ def test_of_equal_pixels_the_first_gets_the_gradient(padding, backend):
     assert_close(actual, twin.grad.numpy(), "float32")
 
 
+def test_a_window_of_minus_infinity_gives_its_gradient_to_a_pixel(backend):
+    layer = layers.MaxPool2d(3, stride=2, padding=1)
+    host = np.full((1, 1, 3, 4), -np.inf)
+    host[0, 0, 0, 3] = 1.0
+    output = backend.to_host(layer.forward(backend.asarray(host)))
+    np.testing.assert_array_equal(output, [[[[-np.inf, 1.0], [-np.inf, -np.inf]]]])
+    dout = backend.asarray(np.asarray([[[[1.0, 2.0], [4.0, 8.0]]]]))
+    expected = [[[[1.0, 0.0, 0.0, 2.0], [4.0, 8.0, 0.0, 0.0], [0.0] * 4]]]
+    np.testing.assert_array_equal(backend.to_host(layer.backward(dout)), expected)
+
+
 def test_the_maximum_of_integers_is_refused():
     layer = layers.MaxPool2d(3, 1, 1)
     images = -np.ones((1, 1, 3, 3), np.int8)

@@ -201,6 +201,20 @@ def test_bad_numbers_come_through(pool, bad):
             np.testing.assert_array_equal(snapshot(fused)[name], value)
 
 
+def test_a_window_of_minus_infinity_gives_its_gradient_to_a_pixel():
+    net, _ = on_cuda(lambda: [L.MaxPool2d(3, 2, 1)], dtype="float64")
+    (step,) = xpnn.fusion.plan(net).steps
+    assert type(step).__name__ == "CudaConvolutionStep"
+    step.wants_gradient = True
+    x = np.full((1, 1, 3, 4), -np.inf)
+    x[0, 0, 0, 3] = 1.0
+    output = step.forward(net.backend.asarray(x))
+    np.testing.assert_array_equal(output.get(), [[[[-np.inf, 1.0], [-np.inf, -np.inf]]]])
+    dinput = step.backward(net.backend.asarray([[[[1.0, 2.0], [4.0, 8.0]]]]))
+    expected = [[[[1.0, 0.0, 0.0, 2.0], [4.0, 8.0, 0.0, 0.0], [0.0] * 4]]]
+    np.testing.assert_array_equal(dinput.get(), expected)
+
+
 @pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [-1.0, 2.0, 2.0]])
 def test_the_first_of_equal_pixels_gets_the_gradient(values):
     def make() -> list[L.Layer]:

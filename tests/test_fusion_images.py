@@ -148,6 +148,23 @@ def test_pairs_of_pixels(activation, norm, dtype):
 
 
 @each_dtype
+def test_a_window_of_minus_infinity_gives_its_gradient_to_a_pixel(dtype):
+    conv = L.Conv2d(1, 16, 1, bias=False, weight_initializer="ones")
+    run = [conv, L.MaxPool2d(3, 2, 1)]
+    network = xpnn.Sequential(run, xpnn.MeanSquaredError(), lr=0.1, seed=0, dtype=dtype)
+    (step,) = xpnn.fusion.plan(network).steps
+    step.wants_gradient = True
+    x = np.full((1, 1, 3, 4), -np.inf, dtype)
+    x[0, 0, 0, 3] = 1.0
+    expected = np.asarray([[-np.inf, 1.0], [-np.inf, -np.inf]], dtype)
+    np.testing.assert_array_equal(step.forward(x), np.broadcast_to(expected, (1, 16, 2, 2)))
+    dout = np.zeros((1, 16, 2, 2), dtype)
+    dout[0, 5] = [[1, 2], [4, 8]]
+    expected = [[[[1.0, 0.0, 0.0, 2.0], [4.0, 8.0, 0.0, 0.0], [0.0] * 4]]]
+    np.testing.assert_array_equal(step.backward(dout), expected)
+
+
+@each_dtype
 @pytest.mark.parametrize("activation", ["", "ReLU"])
 def test_pairs_of_pixels_that_are_equal_or_not_finite(activation, dtype):
     """Of equal pixels the first gets the gradient; NaN stays the largest, infinity is one."""

@@ -58,7 +58,7 @@ class MaxPool2d(_Pool2d):
         Distance of two windows, >= 1. By default the size of the window.
     padding : int or pair of int
         Rows and columns at each side that windows may reach into, >= 0 and at most half of the
-        kernel. No maximum is ever there.
+        kernel. No maximum is ever there, not even of pixels that all are minus infinity.
 
     Raises
     ------
@@ -76,8 +76,8 @@ class MaxPool2d(_Pool2d):
     likewise, of one floating-point dtype. No parameters. Both modes do the same. Of equal pixels,
     the first one of the window in reading order gets the gradient.
 
-    Cost in FLOPs a pixel of the output: kh kw forward, 4 kh kw backward. The cache keeps the padded
-    input and the output.
+    Cost in FLOPs a pixel of the output: kh kw forward, 4 kh kw backward, with padding 5. The cache
+    keeps the padded input and the output.
 
     Source: Ranzato, Huang, Boureau and LeCun, "Unsupervised Learning of Invariant Feature
     Hierarchies with Applications to Object Recognition", CVPR 2007, section 2.
@@ -115,10 +115,16 @@ class MaxPool2d(_Pool2d):
         xp = array_namespace(dout)
         dpadded = xp.zeros_like(padded)
         strip = self._window.strip(tuple(dout.shape[2:]))
+        # The padding is minus infinity, as all pixels of a window may be.
+        real = None
+        if any(map(any, self._window.margins)):
+            real = self._window.pad(ones((1, 1, *self._window.crop(padded).shape[2:]), like=dout))
         left = dout  # what has found no place yet
         for tap, pixel in zip(strip.taps, strip.pixels(padded), strict=True):
             found = xp.astype(pixel == output, dout.dtype)
             found *= left
+            if real is not None:
+                found *= real[:, :, *tap]
             dpadded = add_at(dpadded, tap, found)
             left = left - found
         return self._window.crop(dpadded)

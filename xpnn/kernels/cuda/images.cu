@@ -150,22 +150,19 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
   const int window_y = (int)(within / window.across), window_x = (int)(within % window.across);
   Numbers best = {};
   u8 taps[WIDTH];
+  bool first = true;
   for (int tap_y = 0, tap = 0; tap_y < window.kernel_y; ++tap_y) {
     for (int tap_x = 0; tap_x < window.kernel_x; ++tap_x, ++tap) {
       const int y = window_y * window.stride_y - window.margin_y + tap_y;
       const int x_ = window_x * window.stride_x - window.margin_x + tap_x;
-      Numbers here;
-#pragma unroll
-      for (int w = 0; w < WIDTH; ++w)
-        here.value[w] = MEAN ? REAL(0) : (REAL)__longlong_as_double(0xFFF0000000000000ll);
-      if (y >= 0 && y < window.height && x_ >= 0 && x_ < window.width)
-        here = AS_IMAGES(x).load(n, c, y, x_);
+      if (y < 0 || y >= window.height || x_ < 0 || x_ >= window.width) continue;
+      const Numbers here = AS_IMAGES(x).load(n, c, y, x_);
 #pragma unroll
       for (int w = 0; w < WIDTH; ++w) {
         const REAL value = here.value[w];
         if (MEAN) {
           best.value[w] += value;
-        } else if (tap == 0 || value > best.value[w]) {
+        } else if (first || value > best.value[w]) {
           best.value[w] = value;
           taps[w] = value == value ? (u8)tap : (u8)NOWHERE;
         } else if (value != value) {
@@ -173,6 +170,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
           taps[w] = NOWHERE;
         }
       }
+      first = false;
     }
   }
   if (MEAN) {
