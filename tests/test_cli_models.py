@@ -209,6 +209,11 @@ def test_augmentation_by_a_word() -> None:
         (["--model", "gru", "--layout", "images"], "model gru: expected samples of shape"),
         (["--layout", "nhwc"], "--layout: unknown choice 'nhwc'"),
         (["--augment", "flip"], "RandomFlip: expected images of shape"),
+        (
+            ["--model", "lstm", "--augment", "flip"],
+            r"training.augment: flip changes images, which data laid out as sequences are not",
+        ),
+        (["--layout", "sequences", "--augment", "shift,flip"], "augment: shift changes images"),
         (["--model", "cnn", "--augment", "flop"], r"unknown augmentation .* Known: flip, shift$"),
     ],
 )
@@ -223,6 +228,8 @@ def test_refuses_in_a_file(capsys: Any) -> None:
         ('[model]\ntype = "gru"\nchannels = [4]\n', r"a.toml: model.channels means nothing"),
         ('[model]\ntype = "cnn"\nlayers = ["ReLU"]\n', "model.type means nothing beside"),
         ('[training]\naugment = [{type = "RandomShift", pixel = 2}]\n', r"augment\[0\].pixel"),
+        ('[model]\ntype = "gru"\n[training]\naugment = [{type = "RandomShift", pixels = 2}]\n',
+         r"training.augment: RandomShift changes images, which data laid out as sequences"),
         ('[training]\naugment = ["Adam"]\n', r"augment\[0\]: unknown augmentation 'Adam'"),
         ('[model]\nlayers = [{type = "Conv2d", in_channels = 1, out_channels = 2, '
          'kernel_size = 3}]\n', r"layer 0 \(Conv2d\): expected input of shape \(N, 1, H, W\)"),

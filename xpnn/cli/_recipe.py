@@ -30,13 +30,13 @@ _AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def augmentations(entries: list[Any]) -> list[Augmentation]:
-    """Make the augmentations of the section [training].
+def augmentations(entries: list[Any], layout: str | None = None) -> list[Augmentation]:
+    """Make the augmentations of the section [training] for samples of a layout.
 
     Raises
     ------
     ConfigurationError
-        For an unknown one, or a bad value.
+        For an unknown one, a bad value, or samples that are no images.
     """
     made: list[Augmentation] = []
     for index, entry in enumerate(entries):
@@ -46,6 +46,11 @@ def augmentations(entries: list[Any]) -> list[Augmentation]:
             text = unknown("augmentation", found, _AUGMENTATIONS)
             raise ConfigurationError(f"{place}: {text}")
         made.append(make("augmentation", found, place))
+    if made and layout == "sequences":
+        name = entries[0] if isinstance(entries[0], str) else type(made[0]).__name__
+        raise ConfigurationError(
+            f"training.augment: {name} changes images, which data laid out as sequences are not"
+        )
     return made
 
 

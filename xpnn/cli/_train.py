@@ -56,7 +56,7 @@ def train(arguments: argparse.Namespace) -> int:
     prepared = prepare(configuration["data"], model_table["dtype"])
     dataset = prepared.dataset
     training.setdefault("metrics", list(METRICS[dataset.task]))
-    augment = augmentations(training.get("augment", []))
+    augment = augmentations(training.get("augment", []), configuration["data"].get("layout"))
     metrics = metrics_of_training(training["metrics"], dataset)
     network = _network(model_table, dataset, backend, configuration_file(arguments))
     folder = RunFolder(configuration, dataset.name, arguments.out, arguments.resume)
