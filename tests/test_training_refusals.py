@@ -181,6 +181,15 @@ def test_data_that_are_no_tuple(arguments, error, message):
             evaluate(classifier(open_backend()), *arguments[:2])
 
 
+@pytest.mark.parametrize("data", [(X, Y), (X.tolist(), Y.tolist())])
+def test_samples_and_targets_that_come_one_by_one(data):
+    net = classifier(open_backend())
+    with pytest.raises(DataError, match=r"^data: arrays are given as a tuple, \(x, y\)$"):
+        fit(net, *data, epochs=3)
+    with pytest.raises(TypeError, match="multiple values for argument 'epochs'"):
+        fit(net, data, 3, epochs=3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

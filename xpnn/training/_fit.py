@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from .._checks import checked_flag, expect_kind
 from ..augmentation import Augmenter
 from ..callbacks import Callback, Progress, Run
 from ..data.batches import as_count
+from ..errors import DataError
 from ..history import History
 from ..metrics import Metric
 from ..network import Network
@@ -31,7 +33,26 @@ from ._signals import interruptible
 
 __all__ = ["fit"]
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
+
+def _takes_a_pair(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Say what is wrong where samples and targets come as two arguments: Python would not.
+
+    The targets then stand where the epochs do, which come a second time.
+    """
+
+    @functools.wraps(function)
+    def called(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        if len(arguments) > 2 and "epochs" in named and not isinstance(arguments[2], int):
+            raise DataError("data: arrays are given as a tuple, (x, y)")
+        return function(*arguments, **named)
+
+    return called
+
+
+@_takes_a_pair
 def fit(
     network: Network,
     data: Any,
