@@ -438,6 +438,20 @@ def test_a_wrong_count_from_the_environment_names_the_variable(monkeypatch):
         threads.set_from_environment()
 
 
+def test_too_high_a_count_from_the_environment_is_said(monkeypatch):
+    fusion.set_num_threads(2**20)
+    most = fusion.num_threads()
+    monkeypatch.setenv("XPNN_NUM_THREADS", "100000")
+    message = (
+        rf"^XPNN_NUM_THREADS: NumPy's OpenBLAS has {most} threads at most, got 100000: {most} "
+    )
+    with pytest.warns(RuntimeWarning, match=message):
+        threads.set_from_environment()
+    assert fusion.num_threads() == most
+    monkeypatch.setenv("XPNN_NUM_THREADS", str(most))
+    threads.set_from_environment()
+
+
 def test_threads_may_share_a_network_for_predictions():
     """Also what says in the data which steps are there, and what returns the last state."""
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -321,7 +322,7 @@ def describe() -> str:
 
 
 def set_from_environment() -> None:
-    """Do what ``XPNN_NUM_THREADS`` says, if it is set."""
+    """Do what ``XPNN_NUM_THREADS`` says, if it is set; warn if that is more than there can be."""
     text = os.environ.get(_VARIABLE)
     if not text:
         return
@@ -333,3 +334,7 @@ def set_from_environment() -> None:
         set_num_threads(count)
     except ConfigurationError as error:
         raise ConfigurationError(f"{_VARIABLE}: {error}") from None
+    most = num_threads()
+    if most is not None and most < count:
+        text = f"{_VARIABLE}: NumPy's OpenBLAS has {most} threads at most, got {count}: {most} work"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
