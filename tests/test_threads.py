@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ if not threads._addresses():
     pytest.skip("this NumPy has no OpenBLAS of its own", allow_module_level=True)
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+#: Another thread, which lives and may have the pool.
+SOMEBODY = SimpleNamespace(is_alive=lambda: True)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +96,7 @@ def test_results_repeat_bit_for_bit(count, monkeypatch):
         net = network()
         with monkeypatch.context() as patch:
             if alone:
-                patch.setitem(threads._POOL._owner, "thread", -1)
+                patch.setitem(threads._POOL._owner, "thread", SOMEBODY)
             losses = [float(net.train(x, y)[1]) for x, y in batches(5)]
         found.append((losses, net.parameters.values.copy(), net.eval(batches(1)[0][0])))
     for losses, values, output in found[1:]:
@@ -307,6 +310,17 @@ def test_a_step_inside_of_another_that_fails_leaves_it_its_threads(method, monke
     assert seen == [(1, (2, True)), (1, (2, True))]
     assert openblas_threads() == 2
     assert not threads._POOL._owner
+
+
+def test_a_thread_that_ends_within_a_step_leaves_the_pool_to_others():
+    fusion.set_num_threads(2)
+    lost = threading.Thread(target=lambda: threads.working(True).__enter__())
+    lost.start()
+    lost.join()
+    for _ in range(2):
+        with threads.working(True):
+            assert threads.team().parallel
+        assert openblas_threads() == 2
 
 
 def test_count_set_during_a_step_counts_afterwards():

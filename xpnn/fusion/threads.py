@@ -12,7 +12,8 @@ as threadpoolctl. How the work is cut depends on this number alone, not on the t
 there to do it, so that results repeat bit for bit.
 
 The pool works for one of Python's threads at a time. Another one that trains meanwhile does the
-same parts by itself, as does a process that was forked when the pool had already worked.
+same parts by itself, as does a process that was forked when the pool had already worked. What a
+thread had that ended within a step goes to the next one that asks.
 """
 
 from __future__ import annotations
@@ -80,16 +81,22 @@ class _Claim:
     """
 
     def __init__(self) -> None:
-        self._owner: dict[str, int] = {}
+        self._owner: dict[str, threading.Thread] = {}
 
     def take(self) -> bool:
-        """Take it for the calling thread, if nobody has it; tell whether that thread has it now."""
-        here = threading.get_ident()
-        return self._owner.setdefault("thread", here) == here
+        """Take it for the calling thread, unless one that lives has it; tell whether it has it."""
+        here = threading.current_thread()
+        owner = self._owner.setdefault("thread", here)
+        if owner is not here and not owner.is_alive():
+            with _LOCK:  # of those that see it, one takes it over
+                if self._owner.get("thread", owner) is owner:
+                    self._owner["thread"] = here
+            owner = self._owner.setdefault("thread", here)
+        return owner is here
 
     def give(self) -> None:
         """Give it back, if the calling thread has it."""
-        if self._owner.get("thread") == threading.get_ident():
+        if self._owner.get("thread") is threading.current_thread():
             del self._owner["thread"]
 
 
@@ -101,7 +108,7 @@ class _Local(threading.local):
 _LOCAL = _Local()
 _LOCK = threading.Lock()  # of what follows
 _POOL = _Claim()
-_holders: set[int] = set()  # threads of Python's that want OpenBLAS at one thread
+_holders: set[threading.Thread] = set()  # those that want OpenBLAS at one thread
 _set = 1  # threads of OpenBLAS as it was set before it was held
 _awake = False  # the pool has worked
 _forked = False  # in a child that must not touch the pool
@@ -178,22 +185,23 @@ def _hold() -> int:
     with _LOCK:
         if not _holders:
             _set = int(found.get())
-        _holders.add(threading.get_ident())  # first of all, so that it is put back
+        _holders.add(threading.current_thread())  # first of all, so that it is put back
         if _set > 1:
             found.put(1)
         return _set
 
 
 def _release() -> None:
-    here = threading.get_ident()
+    here = threading.current_thread()
     if here not in _holders:
         return
     found = controls()
     assert found is not None
     with _LOCK:
-        if _holders == {here} and _set > 1:
+        gone = {thread for thread in _holders if not thread.is_alive()}
+        if _holders == {here, *gone} and _set > 1:
             found.put(_set)
-        _holders.discard(here)
+        _holders.difference_update(gone, {here})
 
 
 class _Pool(NamedTuple):
