@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import xpnn
@@ -17,6 +17,7 @@ from xpnn.errors import DivergenceError, XpnnError
 #: For each library here, which has to see at least 5,000 examples in all.
 EXAMPLES = {"step": 2600, "fit": 1000, "predict": 900, "constructor": 600}
 LIBRARIES = {b.library: b for b in PRESENT if b.library in ("numpy", "array_api_strict", "cupy")}
+needs_a_library = pytest.mark.skipif(not LIBRARIES, reason="on none of the libraries here")
 WIDTH, CLASSES = 4, 3
 #: How many examples there were, and to how many the answer was a result.
 COUNTS: dict[str, list[int]] = {}
@@ -233,99 +234,136 @@ def run(kind):
     )
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_steps(name):
-    library = LIBRARIES[name]
+def on_every_library(check, *arguments):
+    """An example takes longer to draw than to try: each library gets the same."""
+    for name, library in LIBRARIES.items():
+        note(f"on {name}")
+        with library.scope():
+            check(name, library, *arguments)
 
+
+def try_a_step(name, library, given_arguments):
+    counted("a training step", name)
+    loss_name, x, y, w = given_arguments
+    before = [frozen(value) for value in (x, y, w)]
+    net = make(library, loss_name)
+    old = net.state_dict()
+    weights, bias = old["0.W"], old["0.b"]
+    waits = library.plain.synchronous
+    try:
+        output, loss = net.train(x, y, w)
+    except DivergenceError:
+        assert waits, "the host has waited for the device"
+        x64, z = reference(weights, bias, x)
+        cost, gradient = reference_loss(loss_name, z, y, w)
+        assert too_large(x64, z, cost, gradient), "diverged without a reason"
+        raised = True
+    except XpnnError as error:
+        check_message(error)
+        raised = True
+    else:
+        raised = False
+        output, loss = library.to_host(output), float(loss)
+    assert [frozen(value) for value in (x, y, w)] == before, "an argument was modified"
+    after = net.state_dict()
+    if raised:
+        for key, value in old.items():
+            np.testing.assert_array_equal(after[key], value)
+        assert net.steps == 0
+        return
+    x64, z = reference(weights, bias, x)
+    cost, gradient = reference_loss(loss_name, z, y, w)
+    if not math.isfinite(loss):
+        assert not waits, "a loss that is not finite, and no error"
+        assert too_large(x64, z, cost, gradient), "diverged without a reason"
+        if not too_large(x64, z):
+            np.testing.assert_allclose(output, z, rtol=1e-4, atol=tolerance(z))
+        check_halted(net, old)
+        return
+    counted("a training step", name, 1)
+    np.testing.assert_allclose(output, z, rtol=1e-4, atol=tolerance(z))
+    np.testing.assert_allclose(loss, cost, rtol=1e-3, atol=tolerance(z))
+    if not too_large(x64, z, gradient):
+        scale = tolerance(x64) * max(1.0, np.abs(gradient).max(initial=0.0))
+        expected = weights - 0.5 * x64.reshape(-1, WIDTH).T @ gradient
+        np.testing.assert_allclose(after["0.W"], expected, rtol=1e-3, atol=10 * scale)
+        expected = bias - 0.5 * gradient.sum(axis=0)
+        np.testing.assert_allclose(after["0.b"], expected, rtol=1e-3, atol=10 * scale)
+
+
+@needs_a_library
+def test_steps():
     @run("step")
     @given(arguments())
     def check(given_arguments):
-        counted("a training step", name)
-        loss_name, x, y, w = given_arguments
-        before = [frozen(value) for value in (x, y, w)]
-        net = make(library, loss_name)
-        old = net.state_dict()
-        weights, bias = old["0.W"], old["0.b"]
-        waits = library.plain.synchronous
-        try:
-            output, loss = net.train(x, y, w)
-        except DivergenceError:
-            assert waits, "the host has waited for the device"
-            x64, z = reference(weights, bias, x)
-            cost, gradient = reference_loss(loss_name, z, y, w)
-            assert too_large(x64, z, cost, gradient), "diverged without a reason"
-            raised = True
-        except XpnnError as error:
-            check_message(error)
-            raised = True
+        on_every_library(try_a_step, given_arguments)
+
+    check()
+
+
+def try_an_output(name, library, x, way):
+    counted("an output", name)
+    before = frozen(x)
+    net = make(library, "MeanSquaredError")
+    state = net.state_dict()
+    try:
+        if way == "eval":
+            output = library.to_host(net.eval(x))
+        elif way == "predict":
+            output = xpnn.predict(net, x, 2)
         else:
-            raised = False
-            output, loss = library.to_host(output), float(loss)
-        assert [frozen(value) for value in (x, y, w)] == before, "an argument was modified"
-        after = net.state_dict()
-        if raised:
-            for key, value in old.items():
-                np.testing.assert_array_equal(after[key], value)
-            assert net.steps == 0
-            return
-        x64, z = reference(weights, bias, x)
-        cost, gradient = reference_loss(loss_name, z, y, w)
-        if not math.isfinite(loss):
-            assert not waits, "a loss that is not finite, and no error"
-            assert too_large(x64, z, cost, gradient), "diverged without a reason"
-            if not too_large(x64, z):
-                np.testing.assert_allclose(output, z, rtol=1e-4, atol=tolerance(z))
-            check_halted(net, old)
-            return
-        counted("a training step", name, 1)
-        np.testing.assert_allclose(output, z, rtol=1e-4, atol=tolerance(z))
-        np.testing.assert_allclose(loss, cost, rtol=1e-3, atol=tolerance(z))
-        if not too_large(x64, z, gradient):
-            scale = tolerance(x64) * max(1.0, np.abs(gradient).max(initial=0.0))
-            expected = weights - 0.5 * x64.reshape(-1, WIDTH).T @ gradient
-            np.testing.assert_allclose(after["0.W"], expected, rtol=1e-3, atol=10 * scale)
-            expected = bias - 0.5 * gradient.sum(axis=0)
-            np.testing.assert_allclose(after["0.b"], expected, rtol=1e-3, atol=10 * scale)
-
-    with library.scope():
-        check()
+            output = xpnn.Model(net).output(x, 2)
+    except XpnnError as error:
+        check_message(error)
+    else:
+        counted("an output", name, 1)
+        _, expected = reference(state["0.W"], state["0.b"], x)
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=tolerance(expected))
+        assert output.dtype == np.float32
+    assert frozen(x) == before, "an argument was modified"
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_outputs(name):
-    library = LIBRARIES[name]
-
+@needs_a_library
+def test_outputs():
     @run("predict")
     @given(st.integers(0, 5).flatmap(samples), st.sampled_from(["eval", "predict", "Model"]))
     def check(x, way):
-        counted("an output", name)
-        before = frozen(x)
-        net = make(library, "MeanSquaredError")
-        state = net.state_dict()
-        try:
-            if way == "eval":
-                output = library.to_host(net.eval(x))
-            elif way == "predict":
-                output = xpnn.predict(net, x, 2)
-            else:
-                output = xpnn.Model(net).output(x, 2)
-        except XpnnError as error:
-            check_message(error)
-        else:
-            counted("an output", name, 1)
-            _, expected = reference(state["0.W"], state["0.b"], x)
-            np.testing.assert_allclose(output, expected, rtol=1e-4, atol=tolerance(expected))
-            assert output.dtype == np.float32
-        assert frozen(x) == before, "an argument was modified"
+        on_every_library(try_an_output, x, way)
 
-    with library.scope():
-        check()
+    check()
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_trainings(name):
-    library = LIBRARIES[name]
+def try_a_training(name, library, given_arguments, batch_size, validation):
+    counted("a training", name)
+    loss_name, x, y, w = given_arguments
+    before = [frozen(value) for value in (x, y, w)]
+    net = make(library, loss_name, lr=1e-3)
+    old = net.state_dict()
+    data = (x, y) if w is None else (x, y, w)
+    try:
+        history = xpnn.fit(net, data, 1, batch_size, validation=validation)
+    except DivergenceError:
+        pass
+    except XpnnError as error:
+        check_message(error)
+        for key, value in net.state_dict().items():
+            np.testing.assert_array_equal(value, old[key])
+        assert net.steps == net.epochs == 0
+    else:
+        counted("a training", name, 1)
+        assert math.isfinite(history["loss"][0])
+        assert net.epochs == 1
+        assert all(np.isfinite(value).all() for value in net.state_dict().values())
+        assert np.isfinite(np.asarray(x, dtype=np.float64)).all()
+        again = make(library, loss_name, lr=1e-3)
+        xpnn.fit(again, data, 1, batch_size, validation=validation)
+        for key, value in net.state_dict().items():
+            np.testing.assert_array_equal(value, again.state_dict()[key])
+    assert [frozen(value) for value in (x, y, w)] == before, "an argument was modified"
 
+
+@needs_a_library
+def test_trainings():
     @run("fit")
     @given(
         arguments(),
@@ -333,35 +371,9 @@ def test_trainings(name):
         st.sampled_from([None, None, 0.5, 0.0, 1.5, math.nan]),
     )
     def check(given_arguments, batch_size, validation):
-        counted("a training", name)
-        loss_name, x, y, w = given_arguments
-        before = [frozen(value) for value in (x, y, w)]
-        net = make(library, loss_name, lr=1e-3)
-        old = net.state_dict()
-        data = (x, y) if w is None else (x, y, w)
-        try:
-            history = xpnn.fit(net, data, 1, batch_size, validation=validation)
-        except DivergenceError:
-            pass
-        except XpnnError as error:
-            check_message(error)
-            for key, value in net.state_dict().items():
-                np.testing.assert_array_equal(value, old[key])
-            assert net.steps == net.epochs == 0
-        else:
-            counted("a training", name, 1)
-            assert math.isfinite(history["loss"][0])
-            assert net.epochs == 1
-            assert all(np.isfinite(value).all() for value in net.state_dict().values())
-            assert np.isfinite(np.asarray(x, dtype=np.float64)).all()
-            again = make(library, loss_name, lr=1e-3)
-            xpnn.fit(again, data, 1, batch_size, validation=validation)
-            for key, value in net.state_dict().items():
-                np.testing.assert_array_equal(value, again.state_dict()[key])
-        assert [frozen(value) for value in (x, y, w)] == before, "an argument was modified"
+        on_every_library(try_a_training, given_arguments, batch_size, validation)
 
-    with library.scope():
-        check()
+    check()
 
 
 SCALARS = [0, 1, 3, -1, 0.5, 1.5, -0.5, 1e-9, 1e30, True, None, "3", math.nan, math.inf, 2j, [1]]
