@@ -263,9 +263,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the tests themselves, which stay until the end."""
+    """Spare the garbage collector the tests themselves, which stay until the end.
+
+    It also comes less often: compilers make many objects, few of them in cycles, and JAX looks
+    through its own each time. Whoever leaves what is large in a cycle is found out all the more.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)
