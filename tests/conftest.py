@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") and "XLA_FLAGS" not in os.en
     _command = [sys.executable, "-c", "import jax; jax.numpy.zeros(1)"]
     _trial = subprocess.run(_command, env=os.environ | {"XLA_FLAGS": _flag}, capture_output=True)
     os.environ["XLA_FLAGS"] = _flag if _trial.returncode == 0 else ""
+# The garbage collector comes less often: pytest and compilers make many objects, few of them in
+# cycles. Whoever leaves what is large in a cycle is found out all the more.
+gc.set_threshold(100_000, 10, 10)
 # A user's own defaults are no business of the tests.
 for _variable in ("XPNN_BACKEND", "XPNN_DEVICE"):
     os.environ.pop(_variable, None)
@@ -263,23 +267,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the tests themselves, which stay until the end.
-
-    It also comes less often: compilers make many objects, few of them in cycles, and JAX looks
-    through its own each time. Whoever leaves what is large in a cycle is found out all the more.
-    """
+    """Spare the garbage collector the tests themselves, which stay until the end."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _jax_as_fast_at_the_end() -> Iterator[None]:
-    """Keep JAX from becoming slower with every operation that it has compiled.
+def _one_context_for_jax() -> Iterator[None]:
+    """Keep JAX from making a context of MLIR, and all of its dialects, for each operation.
 
-    Each leaves a context of MLIR behind. One that may use threads, which a single operation has no
-    use for, searches those of all others: after some thousands that takes longer than to compile.
-    This asks for what JAX hides; a JAX that has it no more only takes longer.
+    Each takes as long as the rest of the lowering, and a megabyte that is not given back. One for
+    each thread does as well; it needs no threads of its own for a single operation. This asks for
+    what JAX hides; a JAX that has it no more only takes longer.
     """
     with pytest.MonkeyPatch.context() as patch:
         if any(b.library == "jax" for b in PRESENT):
@@ -287,11 +286,13 @@ def _jax_as_fast_at_the_end() -> Iterator[None]:
                 from jax._src.interpreters import mlir
 
                 make, threads = mlir.make_ir_context, mlir.ir.Context.enable_multithreading
+                made = threading.local()
 
                 def make_ir_context() -> Any:
-                    context = make()
-                    threads(context, False)
-                    return context
+                    if not hasattr(made, "context"):
+                        made.context = make()
+                        threads(made.context, False)
+                    return made.context
 
                 patch.setattr(mlir, "make_ir_context", make_ir_context)
         yield
