@@ -198,6 +198,72 @@ def test_states_of_recurrent_layers_are_handed_out():
     assert programs == [step in (*range(2, 6), *range(11, 14)) for step in range(14)]
 
 
+class Padding(L.Layer):
+    """Tell a recurrent layer in each forward pass what it finds in its input."""
+
+    def __init__(self, other: Any, telling: str) -> None:
+        super().__init__()
+        self.other, self.telling = other, telling
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, input: Any) -> Any:
+        if not input[:, -1].any():
+            ends = [2] * len(input)
+            told = {"lengths": ends, "mask": np.arange(3) < np.array(ends)[:, None]}
+            told["initial"] = {"h": np.ones((len(input), 4), input.dtype)}
+            setattr(self.other, self.telling, told[self.telling])
+        else:
+            setattr(self.other, self.telling, {} if self.telling == "initial" else None)
+        return input
+
+    def backward(self, dout: Any) -> Any:
+        setattr(self.other, self.telling, {} if self.telling == "initial" else None)
+        return dout
+
+
+@pytest.mark.parametrize("first", [3, 0])  # batches without padding before the first one with it
+@pytest.mark.parametrize("telling", ["lengths", "mask", "initial"])
+def test_what_a_layer_tells_another_one_of_a_batch_counts_at_once(telling, first):
+    """Also where the steps of such a batch would be recorded, or others have been."""
+
+    def work(fuse: bool) -> list[Any]:
+        gru = L.GRU(5, 4, return_sequences=False)
+        net = network(lambda: [Padding(gru, telling), L.Residual([L.Tanh()]), gru], fuse=fuse)
+        found = []
+        for step in range(12):
+            x, y = batch(step, 8, (3, 5))
+            if step >= first and step % 2:
+                x[:, -1] = 0.0
+            found.append(net.train(x, y)[0])
+        return found
+
+    for ours, expected in zip(work(True), work(False), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["return_sequences", "reverse"])
+@pytest.mark.parametrize("value", [False, True])
+def test_the_form_of_a_recurrent_layer_is_set_between_steps(name, value):
+    """Before and after steps have been recorded; a large one, whose memory would be overrun."""
+
+    def work(fuse: bool) -> list[Any]:
+        net = xpnn.Sequential(
+            [L.GRU(5, 16, **{name: value})], xpnn.MeanSquaredError(), lr=0.1, seed=0, fuse=fuse
+        )
+        found = []
+        for step in range(14):
+            setattr(net.layers[0], name, value if step in (0, *range(6, 11)) else not value)
+            x, _ = batch(step, 8, (60, 5))
+            y = np.zeros(net.layers[0].output_shape(x.shape))
+            found += [net.train(x, y)[0], net.parameters.grads.copy()]
+        return found
+
+    for ours, expected in zip(work(True), work(False), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_layers_without_kernels_run_between():
     def work() -> list[Any]:
         net = network(between)

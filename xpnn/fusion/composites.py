@@ -57,6 +57,10 @@ class CompositeStep(Step):
         for way in self._ways:
             way.refresh()
 
+    def as_recorded(self) -> bool:
+        """Tell whether it holds for all steps inside."""
+        return all(step.as_recorded() for way in self._ways for step in way.steps)
+
     def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
         """Return what the steps inside hand out."""
         return [each for way in self._ways for each in way.hand_outs(number)]

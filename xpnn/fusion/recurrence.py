@@ -11,6 +11,7 @@ import numpy as np
 from .._standard import Array
 from ..kernels.numba import recurrent, recurrent_weights
 from ..kernels.numba.blocked_product import Panel, panel, tiles
+from ..kernels.recording import spoil
 from ..layers import LSTM
 from ..layers.recurrent import Recurrent
 from .memory import empty
@@ -63,8 +64,10 @@ class RecurrentStep(Step):
     def forward(self, input: Array) -> Array:
         """Return the states of all steps, or the last one, and keep what `backward` needs."""
         n, t, _ = input.shape
-        shape = self._checked(input.shape)
         layer = self._layer
+        shape = layer.output_shape(input.shape)  # whether it has steps may have been set otherwise
+        if not self.as_recorded():
+            spoil()
         kept = {
             "xs": self._rows("xs", t * n, layer.input_dim),
             "gates": self._rows("gates", t * n, layer.gates * layer.hidden_dim),
@@ -75,12 +78,12 @@ class RecurrentStep(Step):
         out = self._result(math.prod(shape[:-1]), layer.hidden_dim)
         there, last = self._run(input, kept, out, t)
         self._hand_out(0, "final", last)
-        self._kept = kept, there, input.shape
+        self._kept = kept, there, input.shape, layer.reverse, layer.return_sequences
         return out.reshape(shape)
 
     def backward(self, dout: Array) -> Array | None:
         """Write the gradients of the parameters; return that of the input if it is wanted."""
-        kept, there, shape = self._kept
+        kept, there, shape, reverse, sequences = self._kept
         self._kept = None
         layer, (n, t, inputs) = self._layer, shape
         hidden = layer.hidden_dim
@@ -99,8 +102,8 @@ class RecurrentStep(Step):
         )
         recurrent.backward[self._name, parallel](
             as_rows(dout, hidden, self._dtype), there, px, ph, gates, hn, hs, cs, dh, dc, dx,
-            dinput, n, t, int(layer.reverse), int(layer.return_sequences), self._panel.address,
-            *self._cut(n, parts), parts,
+            dinput, n, t, int(reverse), int(sequences), self._panel.address, *self._cut(n, parts),
+            parts,
         )  # fmt: skip
         self._hand_out(1, "dinitial", [dh, dc])
         self._write_gradients(kept)
@@ -134,6 +137,11 @@ class RecurrentStep(Step):
         """Take other memory from now on."""
         super().renew()
         self._hand_outs = [(), ()]
+
+    def as_recorded(self) -> bool:
+        """Tell whether the layer has been told nothing of this batch."""
+        layer = self._layer
+        return not layer.initial and layer.lengths is None and layer._mask is None
 
     def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
         """Return what gives the layer its last states, or the gradients of its first ones."""

@@ -6,6 +6,7 @@ are recorded, with their arrays. From then on they are made by one call for each
 are nothing but kernels: only what comes in and what leaves the plan are other arrays every time.
 
 What a layer of somebody's own sets in other layers while a step runs counts from the next step on.
+Only what recurrent layers are told of a batch (`initial`, `lengths`, `mask`) counts at once.
 """
 
 from __future__ import annotations

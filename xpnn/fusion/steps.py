@@ -131,6 +131,14 @@ class PlanStep:
     def meet(self, after: PlanStep) -> None:
         """Learn which step comes next in the plan."""
 
+    def as_recorded(self) -> bool:
+        """Tell whether a replay would do the same as the Python of the step, just before it.
+
+        The settings of all layers are looked at when a step of the network begins. What a layer is
+        told for one batch may come later, from a layer of somebody's own.
+        """
+        return True
+
     def hand_outs(self, number: int) -> Sequence[Callable[[], None]]:
         """Return what gives people the results of the last pass that are no output or gradient.
 

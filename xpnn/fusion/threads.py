@@ -89,7 +89,7 @@ class _Claim:
         owner = self._owner.setdefault("thread", here)
         if owner is not here and not owner.is_alive():
             with _LOCK:  # of those that see it, one takes it over
-                if self._owner.get("thread", owner) is owner:
+                if self._owner.get("thread") is owner:  # still there, so that nobody else gets it
                     self._owner["thread"] = here
             owner = self._owner.setdefault("thread", here)
         return owner is here
