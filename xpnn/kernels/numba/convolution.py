@@ -46,7 +46,7 @@ def forward(  # type: ignore[no-untyped-def]
     moments : (N, 2 F), or (0, 0) if they are not wanted
         The mean of each channel, and the sum of the squared differences from it.
     """
-    for index in prange(panels(table, lanes)):
+    for index in prange(panels(table, lanes, weights.itemsize)):
         pack(table, lanes, weights, packed, index)
     for index in prange(parts):
         _forward(panel, lanes, table, padded, packed, bias, output, flat, moments, index, parts)
@@ -93,7 +93,9 @@ def backward(  # type: ignore[no-untyped-def]
     dinput : (N, H, W, C), or N = 0 if it is not wanted
     dweights, dbias : (F, C / groups * taps), (F,)
     """
-    for index in prange(turned_panels(table, lanes) if dinput.shape[0] > 0 else 0):
+    for index in prange(
+        turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
+    ):
         pack_turned(table, lanes, weights, turned, index)
     for index in prange(partial.shape[0]):
         _backward(

@@ -3,8 +3,8 @@
 All are panels of `blocked_product` over padded images: a row of windows by some filters; a row of
 pixels of the input by some channels, where the gradient of the output takes the place of the input;
 and the filters themselves, whose tiles stay in registers over all windows of an image. ``table``
-says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are left to `winograd`
-and `winograd_filters`; ``room`` and ``sums`` are for that.
+says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are left to `winograd`,
+`winograd_few` and `winograd_filters`; ``room`` and ``sums`` are for that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ._compile import inlined, outlined
 from ._memory import fetch_aside
 from .blocked_product import call
 from .winograd import convolve_squares
+from .winograd_few import convolve_few
 from .winograd_filters import add_squares, begin_squares, end_squares
 
 __all__ = [
@@ -40,6 +41,13 @@ def _by_squares(  # type: ignore[no-untyped-def]
     ``place`` is where the table has the number of squares, and behind it their tiles.
     """
     _, height, width, columns = output.shape
+    if table[g.FEW] > 0:
+        convolve_few(
+            output.dtype.type(0), source, wide, depth, packed, start.ctypes.data,
+            output.ctypes.data + output.itemsize * n * height * width * columns, height, width,
+            columns, room, table[place],
+        )  # fmt: skip
+        return
     convolve_squares(
         panel,
         lanes,

@@ -7,17 +7,24 @@ them: they are few, so that a call for itself would cost more than its work.
 from __future__ import annotations
 
 from . import geometry as g
-from ._compile import outlined, part
+from ._compile import inlined, outlined, part
+from .vectors import BYTES
 from .winograd import pack_squares
 
 __all__ = ["collect", "pack", "pack_turned", "panels", "turned_panels"]
 
 
+@inlined
+def _widest(table, lanes, size):  # type: ignore[no-untyped-def]
+    """Return how many filters of numbers of so many bytes a panel has at most."""
+    return BYTES // size if table[g.FEW] > 0 else 2 * lanes
+
+
 @part
-def panels(table, lanes):  # type: ignore[no-untyped-def]
-    """Return how many panels the filters of a forward product are."""
-    filters = table[g.FILTERS] // table[g.GROUPS]
-    return table[g.GROUPS] * ((filters + 2 * lanes - 1) // (2 * lanes))
+def panels(table, lanes, size):  # type: ignore[no-untyped-def]
+    """Return how many panels the filters of a forward product are; ``size`` is a number's bytes."""
+    filters, most = table[g.FILTERS] // table[g.GROUPS], _widest(table, lanes, size)
+    return table[g.GROUPS] * ((filters + most - 1) // most)
 
 
 @outlined
@@ -25,12 +32,12 @@ def pack(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
     """Order the filters of a panel as the forward product reads them.
 
     ``packed`` (F * C / groups * taps,) is for each panel, ``2 * lanes`` filters of a group at most:
-    (tap, channel, filter), or what `winograd` makes of them.
+    (tap, channel, filter), or what `winograd` makes of them; for `winograd_few` a vector of them.
     """
-    filters = table[g.FILTERS] // table[g.GROUPS]
-    chunks = (filters + 2 * lanes - 1) // (2 * lanes)
-    first = index % chunks * 2 * lanes
-    width = min(2 * lanes, filters - first)
+    filters, most = table[g.FILTERS] // table[g.GROUPS], _widest(table, lanes, weights.itemsize)
+    chunks = (filters + most - 1) // most
+    first = index % chunks * most
+    width = min(most, filters - first)
     if table[g.SQUARES] > 0:
         pack_squares(weights, 0, packed, first, width)
         return
@@ -46,10 +53,11 @@ def pack(table, lanes, weights, packed, index):  # type: ignore[no-untyped-def]
 
 
 @part
-def turned_panels(table, lanes):  # type: ignore[no-untyped-def]
+def turned_panels(table, lanes, size):  # type: ignore[no-untyped-def]
     """Return into how many parts the filters for the gradient of the input are cut."""
     if table[g.BACK_SQUARES] > 0:
-        return (table[g.CHANNELS] + 2 * lanes - 1) // (2 * lanes)
+        most = _widest(table, lanes, size)
+        return (table[g.CHANNELS] + most - 1) // most
     return table[g.PHASE_COUNT]
 
 
@@ -61,9 +69,9 @@ def pack_turned(table, lanes, weights, packed, index):  # type: ignore[no-untype
     channel). If `winograd` makes the gradient, it is what that makes of some channels.
     """
     if table[g.BACK_SQUARES] > 0:
-        channel = index * 2 * lanes
-        width = min(2 * lanes, table[g.CHANNELS] - channel)
-        pack_squares(weights, 1, packed, channel, width)
+        most = _widest(table, lanes, weights.itemsize)
+        width = min(most, table[g.CHANNELS] - index * most)
+        pack_squares(weights, 1, packed, index * most, width)
         return
     phase = table[g.PHASES] + g.PHASE * index
     groups, taps = table[g.GROUPS], table[g.TAPS]

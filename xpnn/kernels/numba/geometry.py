@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..._standard import Array
-from . import winograd, winograd_filters
-from .blocked_product import Panel, tile_cost
+from . import winograd, winograd_few, winograd_filters
+from .blocked_product import Panel, tile_cost, vector_bytes
+from .vectors import BYTES
 
 __all__ = ["Geometry"]
 
@@ -29,8 +30,8 @@ Pair = tuple[int, int]
     WEIGHT_STARTS, WEIGHT_TILES, WEIGHT_TILE_COUNT, PHASES, PHASE_COUNT, BACK_LENGTH, BACK_RUN,
     BACK_OFFSETS, BACK_TAPS, WEIGHT_ROWS, SQUARES, SQUARE_TILES, SQUARE_TILE_COUNT, BACK_SQUARES,
     BACK_SQUARE_TILES, BACK_SQUARE_TILE_COUNT, ROOM, FILTER_SQUARES, FILTER_TILES,
-    FILTER_TILE_COUNT, FILTER_ROOM, HEADER,
-) = range(41)  # fmt: skip
+    FILTER_TILE_COUNT, FILTER_ROOM, FEW, HEADER,
+) = range(42)  # fmt: skip
 
 #: Numbers of the image and of its gradient that one call for the gradient of the filters reads, so
 #: that they stay in the first cache, about.
@@ -44,6 +45,11 @@ PHASE = 8
 _WHOLE = 16
 #: So many have to be there at least: of both for `winograd`, of either for `winograd_filters`.
 _MANY = 32
+#: Where vectors are as wide as in the code of `winograd_few`, that does it for fewer of either, with
+#: no more than this of the other.
+_NOT_MANY = 64
+#: Numbers that stand for the squares that `winograd_few` does at a time, about.
+_FEW_NUMBERS = 192
 
 #: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and
 #: up to four times as many take about this factor of the time.
@@ -105,19 +111,29 @@ class Geometry:
 
     @cached_property
     def by_squares(self) -> bool:
-        """Whether `winograd` makes the output and the gradient of the input.
+        """Whether `winograd` or `winograd_few` makes the output and the gradient of the input.
 
-        With fewer channels its sums take as long as the products that it spares.
+        With few channels the sums of `winograd` take as long as the products that it spares.
         """
-        return self.filters_by_squares and min(self.channels, self.filters) >= _MANY
+        return self.by_few or (
+            self.filters_by_squares and min(self.channels, self.filters) >= _MANY
+        )
+
+    @cached_property
+    def by_few(self) -> bool:
+        """Whether `winograd_few` does."""
+        few = min(self.channels, self.filters) < _MANY
+        few = few and max(self.channels, self.filters) <= _NOT_MANY
+        enough = min(_squares(self.count), _squares(self.sizes)) >= winograd_few.TOGETHER
+        return self.filters_by_squares and few and enough and vector_bytes() == BYTES
 
     @cached_property
     def filters_by_squares(self) -> bool:
-        """Whether `winograd_filters` makes the gradient of the filters, of many of either."""
+        """Whether `winograd_filters` makes the gradient of the filters."""
         simple = self.groups == 1 and self.kernel == (3, 3)
         simple = simple and self.stride == (1, 1) and self.dilation == (1, 1)
         full = self.channels % _WHOLE == 0 and self.filters % _WHOLE == 0
-        many = max(self.channels, self.filters) >= _MANY
+        many = max(self.channels, self.filters) >= _MANY or vector_bytes() == BYTES
         return simple and full and many and min(*self.count, *self.sizes) >= 2
 
     @property
@@ -219,7 +235,7 @@ class Geometry:
 
     def _square_cover(self, panel: Panel, sizes: Pair, columns: int) -> Array:
         """Cover the rows of as many squares as are best done at a time by tiles."""
-        count = -(-sizes[0] // 2) * -(-sizes[1] // 2)
+        count = _squares(sizes)
         numbers = winograd.SQUARES * (self.channels + self.filters)
         most = min(count, max(_WHOLE, 4 * _SQUARE_NUMBERS // numbers))
         covers = [panel.covers(rows, columns, False) for rows in range(1, most + 1)]
@@ -284,7 +300,12 @@ class Geometry:
             rows.append((*phase, append(cover), len(cover)))
         table[PHASES], table[PHASE_COUNT] = append(rows), len(rows)
 
-        if self.by_squares:
+        if self.by_few:
+            table[FEW] = 1
+            for place, depth in ((SQUARES, self.channels), (BACK_SQUARES, self.filters)):
+                table[place] = squares = winograd_few.together(_FEW_NUMBERS // depth)
+                table[ROOM] = max(table[ROOM], winograd_few.room(squares, depth))
+        elif self.by_squares:
             room = 0
             for place, sizes, columns in (
                 (SQUARES, self.count, self.filters),
@@ -302,3 +323,8 @@ class Geometry:
             table[FILTER_TILES], table[FILTER_TILE_COUNT] = append(cover), len(cover)
             table[FILTER_ROOM] = winograd_filters.room(squares, self.channels, self.filters)
         return np.asarray(table, np.int64)
+
+
+def _squares(sizes: Pair) -> int:
+    """Return how many squares of 2 x 2 pixels cover an image."""
+    return -(-sizes[0] // 2) * -(-sizes[1] // 2)

@@ -44,7 +44,7 @@ def forward(  # type: ignore[no-untyped-def]
     top, left : int
         Margins of the input.
     """
-    for index in prange(panels(table, lanes)):
+    for index in prange(panels(table, lanes, weights.itemsize)):
         pack(table, lanes, weights, packed, index)
     for index in prange(parts):
         _forward(
@@ -130,7 +130,9 @@ def backward(  # type: ignore[no-untyped-def]
     margins : (4,)
         Top and left of ``padded``, top and left of ``gradient``.
     """
-    for index in prange(turned_panels(table, lanes) if dinput.shape[0] > 0 else 0):
+    for index in prange(
+        turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
+    ):
         pack_turned(table, lanes, weights, turned, index)
     for index in prange(parts):
         _backward_part(

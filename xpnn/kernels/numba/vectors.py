@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
+from numba.core import cgutils, types
 
 __all__ = ["BYTES", "Vectors"]
 
@@ -64,6 +64,18 @@ class Vectors:
 
     def _alignment(self, kind: Any) -> int:
         return self.size if kind == self.kind else 1
+
+    def spread(self, address: Any) -> Any:
+        """Load one number into all lanes."""
+        place = self.builder.inttoptr(address, self.kind.element.as_pointer())
+        return self.everywhere(self.builder.load(place, align=self.size))
+
+    def add_product(self, a: Any, b: Any, total: Any) -> Any:
+        """Return ``total + a * b``, rounded once where the processor can."""
+        name = f"llvm.fmuladd.v{self.lanes}f{8 * self.size}"
+        kind = ir.FunctionType(self.kind, [self.kind] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, [a, b, total])
 
     def add(self, a: Any, b: Any) -> Any:
         """Return ``a + b``, rounded once with a product in it where the processor can."""

@@ -31,7 +31,16 @@ from ._memory import fetch_aside
 from .blocked_product import call
 from .vectors import BYTES, Vectors
 
-__all__ = ["SQUARES", "both_ways", "convolve_squares", "enter", "pack_squares", "room"]
+__all__ = [
+    "SQUARES",
+    "both_ways",
+    "convolve_squares",
+    "enter",
+    "pack_squares",
+    "plane",
+    "room",
+    "to_pixels",
+]
 
 #: Numbers that stand for a square, and for a filter.
 SQUARES = 16
@@ -49,7 +58,7 @@ def _to_square(v: Vectors, d: list[Any]) -> list[Any]:
     ]
 
 
-def _to_pixels(v: Vectors, m: list[Any]) -> list[Any]:
+def to_pixels(v: Vectors, m: list[Any]) -> list[Any]:
     """Return A' m of a column of four."""
     first, second, third, fourth = m
     both, between = v.add(second, third), v.subtract(second, third)
@@ -92,7 +101,7 @@ def _leave(
         v = Vectors(builder, real)
         sums = [[v.load(v.at(source, (plane, 4 * y + x))) for x in range(4)] for y in range(4)]
         start = v.load(bias)
-        for y, line in enumerate(both_ways(v, sums, _to_pixels)):
+        for y, line in enumerate(both_ways(v, sums, to_pixels)):
             for x, value in enumerate(line):
                 v.store(v.add(value, start), v.at(target, (row, y), (pixel, x)))
         return context.get_dummy_value()
@@ -102,7 +111,17 @@ def _leave(
 
 def room(squares: int, numbers: int) -> int:
     """Return how many numbers `convolve_squares` has room for, of channels and filters together."""
-    return SQUARES * squares * numbers + _LINES
+    return SQUARES * (squares * numbers + 2 * BYTES // 4) + _LINES
+
+
+@inlined
+def plane(size):  # type: ignore[no-untyped-def]
+    """Return how far apart planes of so many bytes lie: an odd number of lines of the caches.
+
+    A square is written into 16 planes. At a distance of 2048 or 4096 bytes these would all share
+    a few places of the first cache.
+    """
+    return (size // BYTES | 1) * BYTES
 
 
 @outlined
@@ -123,7 +142,7 @@ def pack_squares(weights, turned, packed, first, width):  # type: ignore[no-unty
     depth = filters if turned else channels
     out = packed[first * depth * SQUARES : (first + width) * depth * SQUARES]
     at, step = (8, -1) if turned else (0, 1)
-    half, plane = weights.dtype.type(0.5), depth * width
+    half, far = weights.dtype.type(0.5), depth * width
     for c in range(depth):
         for x in range(4):  # so that not all planes are written at once, which are a page apart
             for f in range(width):
@@ -133,11 +152,11 @@ def pack_squares(weights, turned, packed, first, width):  # type: ignore[no-unty
                 middle = _of_row(half, taps, start + 3 * step, step, x)
                 below = _of_row(half, taps, start + 6 * step, step, x)
                 both, between = half * (above + below), half * middle
-                place = x * plane + c * width + f
+                place = x * far + c * width + f
                 out[place] = above
-                out[place + 4 * plane] = both + between
-                out[place + 8 * plane] = both - between
-                out[place + 12 * plane] = below
+                out[place + 4 * far] = both + between
+                out[place + 8 * far] = both - between
+                out[place + 12 * far] = below
 
 
 @inlined
@@ -183,10 +202,10 @@ def convolve_squares(  # type: ignore[no-untyped-def]
     room[:_LINES] = zero
     nothing = (room.ctypes.data + BYTES - 1) // BYTES * BYTES
     entered = nothing + 4 * BYTES
-    summed = entered + size * SQUARES * squares * channels
+    in_plane, out_plane = plane(size * squares * channels), plane(size * squares * filters)
+    summed = entered + SQUARES * in_plane
     across = (width + 1) // 2
     count = (height + 1) // 2 * across
-    in_plane, out_plane = size * squares * channels, size * squares * filters
     pixel, row = size * channels, size * channels * wide
     out_pixel, out_row = size * filters, size * filters * width
     line = height * out_row // count
@@ -203,17 +222,17 @@ def convolve_squares(  # type: ignore[no-untyped-def]
                 y, x = y + 1, 0
         for chosen in range(0, filters, 2 * lanes):
             columns = min(2 * lanes, filters - chosen)
-            for plane in range(SQUARES):
+            for number in range(SQUARES):
                 call(
                     panel,
-                    entered + plane * in_plane,
+                    entered + number * in_plane,
                     channels,
                     1,
                     offsets,
-                    packed.ctypes.data + size * channels * (chosen * SQUARES + plane * columns),
+                    packed.ctypes.data + size * channels * (chosen * SQUARES + number * columns),
                     columns,
                     0,
-                    summed + plane * out_plane + size * chosen,
+                    summed + number * out_plane + size * chosen,
                     filters,
                     nothing,
                     0,

@@ -20,7 +20,7 @@ from ._compile import inlined, outlined
 from ._memory import clear
 from .blocked_product import call
 from .vectors import BYTES, Vectors
-from .winograd import SQUARES, both_ways, enter
+from .winograd import SQUARES, both_ways, enter, plane
 
 __all__ = ["add_squares", "begin_squares", "end_squares", "room"]
 
@@ -78,7 +78,10 @@ def _leave(typing_context: Any, real: Any, source: Any, plane: Any, target: Any,
 
 def room(squares: int, channels: int, filters: int) -> int:
     """Return how many numbers the sums of a share and so many squares have room for."""
-    return SQUARES * (channels * filters + squares * (channels + filters)) + BYTES // 4
+    return (
+        SQUARES * (channels * filters + squares * (channels + filters) + 2 * BYTES // 4)
+        + BYTES // 4
+    )
 
 
 @inlined
@@ -100,18 +103,19 @@ def _multiply(  # type: ignore[no-untyped-def]
     """Add the products of the squares that are there to the sums."""
     size, summed = room.itemsize, _start(room)
     entered = summed + size * SQUARES * channels * filters
-    gradients = entered + size * SQUARES * squares * channels
+    in_plane, out_plane = plane(size * squares * channels), plane(size * squares * filters)
+    gradients = entered + SQUARES * in_plane
     for chosen in range(0, filters, 2 * lanes):
         columns = min(2 * lanes, filters - chosen)
-        for plane in range(SQUARES):
-            place = summed + size * (plane * channels * filters + chosen)
+        for number in range(SQUARES):
+            place = summed + size * (number * channels * filters + chosen)
             call(
                 panel,
-                entered + size * plane * squares * channels,
+                entered + number * in_plane,
                 1,
                 channels,
                 offsets,
-                gradients + size * (plane * squares * filters + chosen),
+                gradients + number * out_plane + size * chosen,
                 filters,
                 0,
                 place,
@@ -153,8 +157,8 @@ def add_squares(  # type: ignore[no-untyped-def]
     """
     size, zero = room.itemsize, one - one
     entered = _start(room) + size * SQUARES * channels * filters
-    gradients = entered + size * SQUARES * squares * channels
-    in_plane, out_plane = size * squares * channels, size * squares * filters
+    in_plane, out_plane = plane(size * squares * channels), plane(size * squares * filters)
+    gradients = entered + SQUARES * in_plane
     pixel, row = size * channels, size * channels * wide
     out_pixel, out_row = size * filters, size * filters * broad
     for y in range(0, height, 2):
@@ -192,6 +196,6 @@ def end_squares(  # type: ignore[no-untyped-def]
             panel, lanes, channels, filters, room, squares, filled, offsets, tiles, tile_count
         )
     size, summed = room.itemsize, _start(room)
-    plane = size * channels * filters
-    for place in range(0, plane, BYTES):
-        _leave(one, summed + place, plane, target + place, plane)
+    far = size * channels * filters
+    for place in range(0, far, BYTES):
+        _leave(one, summed + place, far, target + place, far)
