@@ -12,7 +12,7 @@ from xpnn import layers as L
 
 pytest.importorskip("numba")
 
-from xpnn.kernels.numba import blocked_product
+from xpnn.kernels.numba import blocked_product, geometry
 from xpnn.kernels.numba.geometry import FILTER_SQUARES, FILTER_TILES, SQUARES, Geometry
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -56,6 +56,10 @@ def far(actual: Any, expected: Any) -> float:
         (48, 32, (9, 4)),
         (64, 96, (12, 13)),
         (32, 64, (33, 18)),
+        (16, 16, (5, 4)),
+        (16, 16, (34, 19)),
+        (16, 32, (6, 9)),
+        (64, 16, (8, 7)),
     ],
 )
 def test_output_and_gradients(channels, filters, size, padding, run, dtype):
@@ -127,11 +131,11 @@ def test_what_is_not_finite_stays_so(number):
 def test_squares_are_cut_for_every_width_of_vectors(width):
     panel = blocked_product.panel("float32", width)
     for channels, size in ((32, 2), (32, 31), (64, 8), (512, 14)):
-        geometry = Geometry(
+        shape = Geometry(
             channels, channels, 1, (size, size), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))
         )
-        assert geometry.by_squares
-        table = geometry.table(panel)
+        assert shape.by_squares
+        table = shape.table(panel)
         assert 1 <= table[SQUARES] <= (-(-size // 2)) ** 2
         assert table[FILTER_SQUARES] >= 16
         # The rows of the last tile end where the channels do.
@@ -139,16 +143,35 @@ def test_squares_are_cut_for_every_width_of_vectors(width):
         assert table[last] + table[last + 1] == channels
 
 
-def test_which_convolutions():
+@pytest.mark.parametrize("wide", [False, True])
+def test_which_convolutions(wide, monkeypatch):
+    """With fewer channels where vectors are wide."""
+    monkeypatch.setattr(geometry, "vector_bytes", lambda: 64 if wide else 32)
     common = (16, 16), (3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))
     assert Geometry(32, 48, 1, *common).by_squares
+    assert not Geometry(32, 48, 1, *common).by_few
     assert not Geometry(32, 40, 1, *common).by_squares  # vectors would not be full
-    assert not Geometry(16, 32, 1, *common).by_squares
-    assert not Geometry(16, 16, 1, *common).filters_by_squares
-    for sizes in ((16, 32), (32, 16)):
+    for sizes in ((16, 16), (16, 32), (64, 16)):
+        assert Geometry(*sizes, 1, *common).by_few == wide
+        assert Geometry(*sizes, 1, *common).by_squares == wide
+    assert not Geometry(16, 80, 1, *common).by_squares
+    assert Geometry(16, 16, 1, *common).filters_by_squares == wide
+    for sizes in ((16, 32), (32, 16), (16, 80)):
         assert Geometry(*sizes, 1, *common).filters_by_squares
     assert not Geometry(64, 64, 2, *common).by_squares
     for place, other in ((1, (3, 5)), (2, (2, 1)), (3, (1, 2))):
         settings = list(common)
         settings[place] = other
         assert not Geometry(32, 32, 1, *settings).by_squares
+        assert not Geometry(16, 16, 1, *settings).by_squares
+
+
+def test_images_of_too_few_squares_for_the_registers():
+    margins = (1, 1), (1, 1)
+    for size in ((2, 2), (2, 4), (4, 2)):
+        few = Geometry(16, 16, 1, size, (3, 3), (1, 1), (1, 1), margins)
+        assert few.filters_by_squares or blocked_product.vector_bytes() < 64
+        assert not few.by_squares
+    for size in ((3, 3), (2, 5)):
+        few = Geometry(16, 16, 1, size, (3, 3), (1, 1), (1, 1), margins)
+        assert few.by_squares == (blocked_product.vector_bytes() == 64)

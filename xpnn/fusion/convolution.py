@@ -14,6 +14,7 @@ import numpy as np
 
 from .._standard import Array
 from ..kernels.numba import convolution, images, layouts, moments, sums
+from ..kernels.numba.geometry import Geometry
 from ..layers.layer import Layer
 from .image_run import ImageRun, Sized
 from .steps import PlanStep, Scratch
@@ -136,13 +137,58 @@ class ConvolutionStep(ImageRun):
         kept: _Kept = self._kept
         self._kept = None
         geometry, filters = kept.sized.geometry, self._conv.out_channels
-        n = kept.padded.shape[0]
-        (top, _), (left, _) = geometry.gradient_margins
-        factors = np.empty((0, 0), self._dtype)
-        shape = n, *geometry.gradient_padded, filters
-        gradient = self._scratch.images.matrix(n, math.prod(shape[1:])).reshape(shape)
+        n, pixels = kept.padded.shape[0], math.prod(geometry.count)
         sums = self._own("sums", (n, 2 * filters))
-        given = self._given(dout)
+        factors = np.empty((0, 0), self._dtype)
+        dout = self._usable(dout, last=True)
+        given = dout.transpose(0, 2, 3, 1)
+        # The gradient of the convolution is made image by image where it is needed, unless pooling
+        # spreads it out, or there is no normalization whose sums have to be known before.
+        late = self._norm is not None and self._pool is None and self._kind in ("identity", "relu")
+        late = late and given.flags.c_contiguous
+        if late:
+            given = given.reshape(-1)
+            self._launch(
+                moments.gradient_sums,
+                given.size,
+                given,
+                kept.convolved.reshape(-1),
+                kept.centre,
+                kept.scale,
+                kept.shift,
+                int(self._kind == "relu"),
+                sums,
+                geometry.count[1],
+            )
+            gradient = self._room_for_gradient(len(self._shares(n)), geometry)
+        else:
+            gradient = self._room_for_gradient(n, geometry)
+            self._spread(kept, self._given(dout), gradient, sums)
+            given = np.empty(0, self._dtype)
+        if self._norm is not None:
+            norm = self._norm
+            factors = self._own("factors", (5, geometry.count[1] * filters))
+            moments.coefficients[self._name](
+                sums,
+                pixels,
+                kept.centre,
+                self._memory["inverse"],
+                kept.scale,
+                kept.shift,
+                norm.grads["gamma"],
+                norm.grads["beta"],
+                factors,
+            )
+        return self._products(kept, given, gradient, factors)
+
+    def _room_for_gradient(self, images: int, geometry: Geometry) -> Array:
+        """Return room for gradients of the output of the convolution, with margins."""
+        shape = *geometry.gradient_padded, self._conv.out_channels
+        return self._scratch.images.matrix(images, math.prod(shape)).reshape(images, *shape)
+
+    def _spread(self, kept: _Kept, given: Array, gradient: Array, sums: Array) -> None:
+        """Bring a gradient back through pooling and activation."""
+        (top, _), (left, _) = kept.sized.geometry.gradient_margins
         self._launch(
             images.BACKWARD[self._kind],
             gradient.size,
@@ -154,27 +200,13 @@ class ConvolutionStep(ImageRun):
             kept.shift,
             self._setting(),
             self._pooling,
-            self._sizes_of(kept.sized, geometry.gradient_padded, top, left),
+            self._sizes_of(kept.sized, gradient.shape[1:3], top, left),
             gradient.reshape(-1),
             sums.reshape(-1),
-            n,
+            len(gradient),
         )
-        if self._norm is not None:
-            norm = self._norm
-            factors = self._own("factors", (4, geometry.count[1] * filters))
-            moments.coefficients[self._name](
-                sums,
-                math.prod(geometry.count),
-                kept.centre,
-                self._memory["inverse"],
-                kept.scale,
-                norm.grads["gamma"],
-                norm.grads["beta"],
-                factors,
-            )
-        return self._products(kept, gradient, factors)
 
-    def _products(self, kept: _Kept, gradient: Array, factors: Array) -> Array | None:
+    def _products(self, kept: _Kept, given: Array, gradient: Array, factors: Array) -> Array | None:
         """Make the gradients by the filters, the bias and the input."""
         sized, conv = kept.sized, self._conv
         n, _, height, width = kept.shape
@@ -190,6 +222,8 @@ class ConvolutionStep(ImageRun):
             self._panel.lanes,
             sized.table,
             kept.padded,
+            given,
+            int(given.size > 0 and self._kind == "relu"),
             gradient,
             gradient.reshape(-1),
             kept.convolved.reshape(-1),

@@ -65,12 +65,12 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    "integer integer indices images images! vector! vector matrix matrix vector! vector matrix! "
-    "images! matrix! vector!"
+    "integer integer indices images vector integer images! vector! vector matrix matrix vector! "
+    "vector matrix! images! matrix! vector!"
 )
 def backward(  # type: ignore[no-untyped-def]
-    panel, lanes, table, padded, gradient, flat, output, factors, weights, turned, zeros, partial,
-    dinput, dweights, dbias,
+    panel, lanes, table, padded, given, rectify, gradient, flat, output, factors, weights, turned,
+    zeros, partial, dinput, dweights, dbias,
 ):  # fmt: skip
     """Write the gradients of the input, the filters and the bias.
 
@@ -78,10 +78,13 @@ def backward(  # type: ignore[no-untyped-def]
     ----------
     padded : (N, H + margins, W + margins, C)
         As in `forward`.
+    given, rectify : (N * H' * W' * F,) or (0,), int
+        The gradient behind a normalization of the output, and whether a ReLU is between.
     gradient, flat : (N, H' + margins, W' + margins, F), (all of them,)
-        That of the output, with zeros around; the same memory.
-    output, factors : (N * H' * W' * F,), (4, W' * F) or (0, 0)
-        If there are factors, those of `moments.coefficients`, the gradient first becomes that of a
+        The gradient of the output, with zeros around; the same memory. If it is ``given``, room for
+        an image of each part.
+    output, factors : (N * H' * W' * F,), (5, W' * F) or (0, 0)
+        If there are factors, those of `moments.coefficients`, the gradient is that behind a
         normalization.
     weights : (F, C / groups * taps)
     turned : (geometry.turned_size,)
@@ -99,8 +102,8 @@ def backward(  # type: ignore[no-untyped-def]
         pack_turned(table, lanes, weights, turned, index)
     for index in prange(partial.shape[0]):
         _backward(
-            panel, lanes, table, padded, gradient, flat, output, factors, turned, zeros, partial,
-            dinput, index,
+            panel, lanes, table, padded, given, rectify, gradient, flat, output, factors, turned,
+            zeros, partial, dinput, index,
         )  # fmt: skip
     for row in prange(dweights.shape[1] + 1):
         collect(table, partial, dweights, dbias, row)
@@ -108,34 +111,27 @@ def backward(  # type: ignore[no-untyped-def]
 
 @part
 def _backward(  # type: ignore[no-untyped-def]
-    panel,
-    lanes,
-    table,
-    padded,
-    gradient,
-    flat,
-    output,
-    factors,
-    turned,
-    zeros,
-    partial,
-    dinput,
-    index,
-):
+    panel, lanes, table, padded, given, rectify, gradient, flat, output, factors, turned, zeros,
+    partial, dinput, index,
+):  # fmt: skip
     parts, images = partial.shape[0], padded.shape[0]
     room = np.empty(table[g.ROOM], padded.dtype)
     sums = np.empty(table[g.FILTER_ROOM], padded.dtype)
     cleared(partial[index])
     waiting = begin_filters(table, sums)
+    tall, wide = gradient.shape[1], gradient.shape[2]
+    image = tall * wide * gradient.shape[3]
+    if given.size > 0:
+        cleared(flat[index * image : (index + 1) * image])
     for n in range(index * images // parts, (index + 1) * images // parts):
-        tall, wide = gradient.shape[1], gradient.shape[2]
+        place = n if given.size == 0 else index
         if factors.shape[0] > 0:
-            normalize_gradient(table, flat, tall, wide, output, factors, n)
+            normalize_gradient(table, given, rectify, flat, tall, wide, output, factors, n, place)
         else:
             add_bias(table, flat, tall, wide, n, partial[index])
         waiting = add_filters(
-            panel, lanes, table, padded, gradient, n, partial, index, sums, waiting
+            panel, lanes, table, padded, n, gradient, place, partial, index, sums, waiting
         )
         if dinput.shape[0] > 0:
-            bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room)
+            bring_back(panel, lanes, table, gradient, place, turned, zeros, dinput, n, room)
     end_filters(panel, lanes, table, sums, waiting, partial, index)

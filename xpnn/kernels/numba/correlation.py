@@ -115,16 +115,36 @@ def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # typ
 
 
 @outlined
-def normalize_gradient(table, flat, tall, wide, output, factors, n):  # type: ignore[no-untyped-def]
-    """Bring the gradient of an image back through a normalization."""
+def normalize_gradient(  # type: ignore[no-untyped-def]
+    table, given, rectify, flat, tall, wide, output, factors, n, place
+):
+    """Bring the gradient of an image back through a normalization, and perhaps a ReLU before.
+
+    It is there already, at ``place`` among those with margins, if ``given`` is empty.
+    """
+    T = flat.dtype.type
     height, length = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS] * table[g.FILTERS]
-    scale, shares, means, slopes = factors[0], factors[1], factors[2], factors[3]
+    scale, shares, means, slopes, shifts = (
+        factors[0], factors[1], factors[2], factors[3], factors[4],
+    )  # fmt: skip
     for y in range(height):
-        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        start = (place * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
         row = flat[start * table[g.FILTERS] : start * table[g.FILTERS] + length]
-        pixel = output[(n * height + y) * length : (n * height + y + 1) * length]
-        for c in range(length):
-            row[c] = scale[c] * ((row[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
+        begin, end = (n * height + y) * length, (n * height + y + 1) * length
+        pixel = output[begin:end]
+        if given.size == 0:
+            for c in range(length):
+                row[c] = scale[c] * ((row[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
+            continue
+        source = given[begin:end]
+        if rectify:
+            for c in range(length):
+                away = pixel[c] - means[c]
+                slope = T(1) if away * scale[c] + shifts[c] > T(0) else T(0)
+                row[c] = scale[c] * ((source[c] * slope - shares[c]) - away * slopes[c])
+        else:
+            for c in range(length):
+                row[c] = scale[c] * ((source[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
 
 
 @outlined
@@ -169,14 +189,17 @@ def end_filters(panel, lanes, table, sums, waiting, partial, index):  # type: ig
 
 @outlined
 def add_filters(  # type: ignore[no-untyped-def]
-    panel, lanes, table, padded, gradient, n, partial, index, sums, waiting
+    panel, lanes, table, padded, n, gradient, place, partial, index, sums, waiting
 ):
-    """Add what an image gives to the gradients of the filters; return how many squares wait."""
+    """Add what an image gives to the gradients of the filters; return how many squares wait.
+
+    ``place`` is where its gradient is.
+    """
     size = gradient.itemsize
     _, tall, wide, channels = padded.shape
     _, high, broad, filters = gradient.shape
     groups = table[g.GROUPS]
-    first_pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
+    first_pixel = (place * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
     if table[g.FILTER_SQUARES] > 0:
         return add_squares(
             panel,
@@ -206,7 +229,7 @@ def add_filters(  # type: ignore[no-untyped-def]
             for block in range(table[g.WEIGHT_BLOCKS]):
                 start = table[g.WEIGHT_STARTS] + 2 * block
                 pixel = n * tall * wide * channels + table[start] + group * (channels // groups)
-                place = own + size * (table[start + 1] * filters + first)
+                share = own + size * (table[start + 1] * filters + first)
                 for y in range(0, table[g.OUTPUT_DOWN], table[g.WEIGHT_ROWS]):
                     call(
                         panel,
@@ -217,9 +240,9 @@ def add_filters(  # type: ignore[no-untyped-def]
                         gradient.ctypes.data + size * ((first_pixel + y * broad) * filters + first),
                         filters,
                         broad * filters,
-                        place,
+                        share,
                         filters,
-                        place,
+                        share,
                         filters,
                         table.ctypes.data + 8 * table[g.WEIGHT_TILES],
                         table[g.WEIGHT_TILE_COUNT],
@@ -231,13 +254,15 @@ def add_filters(  # type: ignore[no-untyped-def]
 
 
 @outlined
-def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room):  # type: ignore[no-untyped-def]
-    """Make the gradient of an image."""
+def bring_back(  # type: ignore[no-untyped-def]
+    panel, lanes, table, gradient, place, turned, zeros, dinput, n, room
+):
+    """Make the gradient of an image from that of its output, which is at ``place``."""
     size = gradient.itemsize
     _, high, broad, filters = gradient.shape
     _, height, width, channels = dinput.shape
     if table[g.BACK_SQUARES] > 0:
-        pixel = (n * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
+        pixel = (place * high + table[g.GRADIENT_TOP]) * broad + table[g.GRADIENT_LEFT]
         # The last of the rows of taps, from its leftmost pixel on.
         corner = pixel * filters + table[table[g.BACK_OFFSETS] + 2]
         source = gradient.ctypes.data + size * corner
@@ -260,9 +285,11 @@ def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room):  
                         row = size * width * channels
                         line = n * height + y * table[g.STRIDE_DOWN] + _AHEAD
                         fetch_aside(dinput.ctypes.data + line * row, table[g.STRIDE_DOWN] * row)
-                    pixel = (n * high + table[g.GRADIENT_TOP] + y) * broad + table[g.GRADIENT_LEFT]
+                    pixel = (place * high + table[g.GRADIENT_TOP] + y) * broad + table[
+                        g.GRADIENT_LEFT
+                    ]
                     line = n * height + table[phase] + y * table[g.STRIDE_DOWN]
-                    place = (line * width + table[phase + 2]) * channels + first
+                    target = (line * width + table[phase + 2]) * channels + first
                     call(
                         panel,
                         gradient.ctypes.data
@@ -273,7 +300,7 @@ def bring_back(panel, lanes, table, gradient, turned, zeros, dinput, n, room):  
                         turned.ctypes.data + size * start,
                         columns,
                         columns * length,
-                        dinput.ctypes.data + size * place,
+                        dinput.ctypes.data + size * target,
                         table[g.STRIDE_ACROSS] * channels,
                         zeros.ctypes.data,
                         0,

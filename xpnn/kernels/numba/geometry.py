@@ -45,10 +45,10 @@ PHASE = 8
 _WHOLE = 16
 #: So many have to be there at least: of both for `winograd`, of either for `winograd_filters`.
 _MANY = 32
-#: Where vectors are as wide as in the code of `winograd_few`, that does it for fewer of either, with
-#: no more than this of the other.
+#: Where vectors are as wide as in the code of `winograd_few`, that is for fewer of either, with no
+#: more than this of the other, and `winograd_filters` for fewer of both.
 _NOT_MANY = 64
-#: Numbers that stand for the squares that `winograd_few` does at a time, about.
+#: Squares times channels that `winograd_few` does at a time, about, so that the first cache has them.
 _FEW_NUMBERS = 192
 
 #: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and

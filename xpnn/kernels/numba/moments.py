@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import prange
 
 from ._compile import kernel, outlined
 
-__all__ = ["cleared", "coefficients", "folded", "statistics", "take_moments", "tiled"]
+__all__ = [
+    "cleared",
+    "coefficients",
+    "folded",
+    "gradient_sums",
+    "statistics",
+    "take_moments",
+    "tiled",
+]
 
 # Channels may be few, and a loop over few numbers costs more than its numbers. So loops run over
 # rows of images, beside rows of as many copies of what there is for each channel. Arrays are flat
@@ -101,9 +110,55 @@ def statistics(  # type: ignore[no-untyped-def]
         scale[c] = gamma[c] * inverse[c]
 
 
-@kernel("matrix integer vector vector vector vector! vector! matrix!")
+@kernel("vector vector vector vector vector integer matrix! integer integer")
+def gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, parts):  # type: ignore[no-untyped-def]
+    """Take of each image the sums of the gradient t behind a normalization, as `coefficients` does.
+
+    Parameters
+    ----------
+    dout, x : (N * H * W * C,)
+        The gradient that comes, and what is normalized.
+    centre, scale, shift : (C,)
+    rectify : int
+        Whether a ReLU follows, where t is 0 unless ``(x - centre) * scale + shift`` is positive.
+    sums : (N, 2 C)
+        Of t, and of ``t * (x - centre)``.
+    width : int
+    """
+    for index in prange(parts):
+        _gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, index, parts)
+
+
+@outlined
+def _gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, index, parts):  # type: ignore[no-untyped-def]
+    T = x.dtype.type
+    images, channels = sums.shape[0], centre.size
+    size, length = x.size // images, width * channels
+    centres, scales, shifts = tiled(centre, width), tiled(scale, width), tiled(shift, width)
+    totals, products = np.empty(length, x.dtype), np.empty(length, x.dtype)
+    for n in range(index * images // parts, (index + 1) * images // parts):
+        cleared(totals)
+        cleared(products)
+        for start in range(n * size, (n + 1) * size, length):
+            given, pixel = dout[start : start + length], x[start : start + length]
+            if rectify:
+                for c in range(length):
+                    away = pixel[c] - centres[c]
+                    slope = T(1) if away * scales[c] + shifts[c] > T(0) else T(0)
+                    t = given[c] * slope
+                    totals[c] += t
+                    products[c] += t * away
+            else:
+                for c in range(length):
+                    totals[c] += given[c]
+                    products[c] += given[c] * (pixel[c] - centres[c])
+        folded(totals, sums[n], 0, channels)
+        folded(products, sums[n], channels, channels)
+
+
+@kernel("matrix integer vector vector vector vector vector! vector! matrix!")
 def coefficients(  # type: ignore[no-untyped-def]
-    sums, pixels, centre, inverse, scale, dgamma, dbeta, factors
+    sums, pixels, centre, inverse, scale, shift, dgamma, dbeta, factors
 ):
     """Finish the gradients of a normalization, and say how that of its input is made.
 
@@ -111,9 +166,9 @@ def coefficients(  # type: ignore[no-untyped-def]
     ----------
     sums : (N, 2 C)
         Of each image: of the gradient t behind the normalization, and of ``t * (x - centre)``.
-    factors : (4, W * C)
-        The scale s, the mean of t, that of x, and a slope k, by rows of images: the gradient by x
-        is ``s * ((t - mean(t)) - (x - mean(x)) * k)``.
+    factors : (5, W * C)
+        The scale s, the mean of t, that of x, a slope k, and the shift, by rows of images: the
+        gradient by x is ``s * ((t - mean(t)) - (x - mean(x)) * k)``.
     """
     T = sums.dtype.type
     images, channels = sums.shape[0], sums.shape[1] // 2
@@ -130,3 +185,4 @@ def coefficients(  # type: ignore[no-untyped-def]
             factors[1, place] = dbeta[c] * share
             factors[2, place] = centre[c]
             factors[3, place] = inverse[c] * dgamma[c] * share
+            factors[4, place] = shift[c]

@@ -74,10 +74,10 @@ def _backward(  # type: ignore[no-untyped-def]
     enter_image(dout, n, gradient, index, margins[2], margins[3])
     add_bias(table, flat, gradient.shape[1], gradient.shape[2], index, partial[number])
     waiting = add_filters(
-        panel, lanes, table, padded, gradient, index, partial, number, sums, waiting
+        panel, lanes, table, padded, index, gradient, index, partial, number, sums, waiting
     )
     if dinput.shape[0] > 0:
-        bring_back(panel, lanes, table, gradient, turned, zeros, inner, index, room)
+        bring_back(panel, lanes, table, gradient, index, turned, zeros, inner, index, room)
         leave_image(inner, index, dinput, n)
     return waiting
 

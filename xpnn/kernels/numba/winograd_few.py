@@ -1,9 +1,8 @@
 """What `winograd` does, for few channels: squares leave the registers as pixels.
 
-The 16 products of a square are short sums if there are few channels, so that writing and reading
-them again would take half of the time. Three squares at a time are multiplied by a vector of
-filters: four of the 16 numbers of each, a row of the square, are in registers at a time, and what
-they add to the 2 x 2 pixels::
+The 16 products of a square are short sums if there are few channels: writing them and reading them
+again would take half as long. Three squares at a time are multiplied by a vector of filters, and
+one row of four numbers after the other is added to the 2 x 2 pixels, whose rows take of it::
 
     row 0   +1  0
     row 1   +1 +1
@@ -102,7 +101,7 @@ def _multiply(
 
 
 def together(squares: int) -> int:
-    """Return how many squares are done before the next filters are: about so many, at least some."""
+    """Return how many squares are done before the next filters are: so many, in full registers."""
     return TOGETHER * max(1, squares // TOGETHER)
 
 
