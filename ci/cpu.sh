@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One row of the matrix on a CPU: the README's commands, then the static checks, in fresh virtual
+# One row of the matrix on a CPU: the static checks and the README's commands, in fresh virtual
 # environments that are removed at the end. Works from any folder and reads no input.
 #
 #   PYTHON               interpreter, python3.11 unless given
@@ -42,6 +42,9 @@ if [ -n "${XPNN_CI_PINS:-}" ]; then
   export PIP_CONSTRAINT=$scratch/constraints.txt
 fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_QUIET=1
+# Python compiles a module for all processes when the first imports it; most are never imported.
+export PIP_COMPILE=0
+unset PYTHONDONTWRITEBYTECODE
 
 # Prints the README's line that ends with the words.
 line_of_the_readme() {
@@ -77,6 +80,11 @@ environments() {
   xpnn info
   say "environment of the tests"
   install_as_the_readme_says test "python -m pytest"
+  say "ruff, mypy, import-linter"
+  ruff check --no-cache .
+  ruff format --no-cache --check .
+  mypy --cache-dir "$scratch/mypy"
+  lint-imports --no-cache
   say "environments are ready"
 }
 
@@ -91,14 +99,8 @@ cat "$scratch/environments.log"
 
 say "the tests"
 # Two processes; a file stays in one, since Numba and JAX load what they compiled once a process.
-# In the order of names: otherwise files with few tests, some of them long, would come last.
+# In the order of tests/conftest.py: otherwise files with few tests, some of them long, come last.
 export PYTEST_ADDOPTS="-p no:cacheprovider --durations=20 -n 2 --dist loadscope --no-loadscope-reorder"
 run_as_the_readme_says test "python -m pytest"
-
-say "ruff, mypy, import-linter"
-ruff check --no-cache .
-ruff format --no-cache --check .
-mypy --cache-dir "$scratch/mypy"
-lint-imports --no-cache
 
 say "all passed"
