@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from xpnn.cli import main
 from xpnn.cli._configuration import resolve
 from xpnn.cli._parser import parse
@@ -21,6 +23,16 @@ def train(*options, out="run"):
     """Train in this process, and return the folder of the run."""
     assert main(["train", *SMALL, "--quiet", "--out", out, *options]) == 0
     return Path(out)
+
+
+def own_table(name="table.npz"):
+    """Write data as a user has them: a process of its own reads them without scikit-learn, whose
+    import takes longer than a small training.
+    """
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % 3
+    np.savez(name, x=rng.normal(size=(150, 4)) + y[:, None], y=y)
+    return name
 
 
 def process(*arguments, code="from xpnn.cli import main; import sys; sys.exit(main())", **keywords):

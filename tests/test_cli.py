@@ -21,6 +21,7 @@ from command import (
     SMALL,
     configuration,
     fails,
+    own_table,
     process,
     result,
     rows,
@@ -225,7 +226,8 @@ def test_divergence(backend, capsys):
 
 
 def interrupted(*options, stderr_marker="epoch 3/"):
-    with process("train", "--data", "wine", "--epochs", "1000000", "--out", "run", *options) as it:
+    table = own_table()
+    with process("train", "--data", table, "--epochs", "1000000", "--out", "run", *options) as it:
         try:
             for line in it.stderr:
                 if stderr_marker in line:
@@ -366,7 +368,7 @@ def test_resuming_wrongly(options, words, capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM for another process")
 def test_a_request_to_end_writes_a_checkpoint_and_the_model():
-    options = ["--data", "wine", "--epochs", "1000000", "--out", "run"]
+    options = ["--data", own_table(), "--epochs", "1000000", "--out", "run"]
     with process("train", *options) as started:
         try:
             for line in started.stderr:
@@ -396,7 +398,8 @@ def closed_pipe():
 
 @pytest.mark.slow
 def test_training_survives_a_broken_stdout(closed_pipe):
-    code, _, errors = run("train", *SMALL, "--data", "iris", "--out", "run", stdout=closed_pipe)
+    options = [*SMALL, "--data", own_table(), "--out", "run"]
+    code, _, errors = run("train", *options, stdout=closed_pipe)
     assert code == 0
     assert "Exception" not in errors
     assert Path("run/results.json").exists()
@@ -404,7 +407,8 @@ def test_training_survives_a_broken_stdout(closed_pipe):
 
 @pytest.mark.slow
 def test_reader_of_predictions_went_away(closed_pipe, digits_run):
-    code, _, errors = run("predict", str(digits_run), "--data", "digits", stdout=closed_pipe)
+    np.save("digits.npy", load_data("digits").x_test)
+    code, _, errors = run("predict", str(digits_run), "--data", "digits.npy", stdout=closed_pipe)
     assert code == 141
     assert errors == ""
 
@@ -412,10 +416,12 @@ def test_reader_of_predictions_went_away(closed_pipe, digits_run):
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_output_to_a_full_disk(digits_run):
+    np.save("digits.npy", load_data("digits").x_test)
+    options = [*SMALL, "--data", own_table(), "--quiet", "--out", "run"]
     with open("/dev/full", "w") as full:
-        code, _, errors = run("predict", str(digits_run), "--data", "digits", stdout=full)
+        code, _, errors = run("predict", str(digits_run), "--data", "digits.npy", stdout=full)
         assert (code, errors) == (2, "xpnn: No space left on device\n")
-        code, _, errors = run("train", *SMALL, "--quiet", "--out", "run", stdout=full)
+        code, _, errors = run("train", *options, stdout=full)
         assert (code, errors) == (0, "")
 
 
@@ -438,7 +444,7 @@ def test_without_standard_streams(closed):
         f"for number in {closed}: setattr(sys, ['stdin', 'stdout', 'stderr'][number], None)\n"
         "from xpnn.cli import main; sys.exit(main())"
     )
-    assert run("train", *SMALL, "--data", "iris", "--out", "run", code=code)[0] == 0
+    assert run("train", *SMALL, "--data", own_table(), "--out", "run", code=code)[0] == 0
     assert Path("run/model.safetensors").exists()
 
 
@@ -446,8 +452,8 @@ def test_without_standard_streams(closed):
 def test_terminal_without_the_letters(monkeypatch):
     """A name that the terminal cannot show is no reason to fail."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
-    np.savez("ü.npz", x=np.eye(40), y=np.arange(40) % 2)
-    command = [sys.executable, "-m", "xpnn", "train", *SMALL, "--data", "ü.npz", "--out", "ü"]
+    options = [*SMALL, "--data", own_table("ü.npz"), "--out", "ü"]
+    command = [sys.executable, "-m", "xpnn", "train", *options]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0
     assert done.stdout.endswith(b"run ?\n")
@@ -463,7 +469,8 @@ def test_progress_bar_on_a_terminal():
     control, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "xpnn", "train", *SMALL, "--out", "run"]
+    options = [*SMALL, "--data", own_table(), "--out", "run"]
+    command = [sys.executable, "-m", "xpnn", "train", *options]
     done = subprocess.run(
         command, stderr=terminal, stdout=subprocess.PIPE, env=environment, check=False
     )
