@@ -31,7 +31,7 @@ export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 # Both must collect the same tests, and some are named after sets.
 export PYTHONHASHSEED=0
 
-# A file stays in one of two processes, in the order of names.
+# A file stays in one of two processes, in the order of tests/conftest.py.
 test_on_rig() {
   "$rig/run" python -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder "$@"
 }

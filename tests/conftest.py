@@ -254,8 +254,27 @@ def pytest_report_header() -> list[str]:
     return lines + [f"not tested: {name} ({fault})" for name, fault in ABSENT.items()]
 
 
+#: Files that take longest, the longest first. The benchmarks' quick run comes behind those that
+#: compile its kernels.
+LONG = (
+    *("test_layers", "test_composites", "test_fusion_images", "test_examples", "test_threads"),
+    *("test_cli_models", "test_cli", "test_bad_inputs", "test_damaged_files", "test_fusion"),
+    *("test_whole_step", "test_fusion_composites", "test_fusion_sequences", "test_attention"),
+    *("test_fusion_series", "test_embedding", "test_benchmarks"),
+)
+
+
+def _rank(item: pytest.Item) -> int:
+    return LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the fault suite; skip GPU tests, with the reason, where there is no GPU."""
+    """Mark the fault suite; skip GPU tests, with the reason, where there is no GPU.
+
+    Where processes share the tests out, long files come first: at the end none waits for another.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_rank)
     for item in items:
         if "faults" in item.path.parts:
             item.add_marker(pytest.mark.faults)
