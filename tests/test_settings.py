@@ -239,5 +239,42 @@ def test_a_setting_of_a_layer_is_checked_when_it_is_assigned(make, name, value, 
     assert getattr(copy.deepcopy(layer), name) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("regularization", "L2", "regularization: expected a Regularization, got 'L2'"),
+        ("regularization", 0.1, "regularization: expected a Regularization, got 0.1"),
+        (
+            "regularization",
+            xpnn.L2,
+            "regularization: expected a Regularization, got the class L2: give L2(...)",
+        ),
+        ("loss", "mse", "loss: expected a Loss, got 'mse'"),
+        ("loss", None, "loss: expected a Loss, got None"),
+    ],
+)
+def test_a_part_of_a_network_is_checked_when_it_is_assigned(name, value, message):
+    parts = [xpnn.Linear(3, 2)], xpnn.MeanSquaredError(), 0.1, xpnn.L1(0.1)
+    net = xpnn.Sequential(*parts, seed=0)
+    with pytest.raises(ConfigurationError, match="^" + re.escape(message)):
+        setattr(net, name, value)
+    assert (net.loss, net.regularization) == (parts[1], parts[3])
+    net.regularization = None
+    assert net.regularization is None
+
+
+def test_a_penalty_that_has_not_called_its_base_is_refused_when_it_is_assigned():
+    class Own(xpnn.Regularization):
+        def __init__(self):
+            pass
+
+    net = xpnn.Sequential([xpnn.Linear(3, 2)], xpnn.MeanSquaredError(), 0.1)
+    with pytest.raises(ConfigurationError, match=r"^Own: no weight: has it called super\(\)"):
+        net.regularization = Own()
+    assert net.regularization is None
+    net.regularization = xpnn.L2(0.1)
+    assert net.regularization.weight == 0.1
+
+
 def test_booleans_of_numpy_are_booleans():
     assert xpnn.Linear(3, 2, np.False_).bias is False

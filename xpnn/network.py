@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from ._checks import checked_flag, checked_number, expect_kind, expect_settings
+from ._checks import checked, checked_flag, checked_number, expect_kind, expect_settings
 from ._contents import Contents
 from ._objective import Objective
 from ._standard import Array, type_name
@@ -28,6 +28,17 @@ __all__ = ["Network"]
 #: Vectors as long as all parameters that an optimizer with clipping has at a time, besides its
 #: state.
 _OPTIMIZER_TEMPORARIES = 3
+
+
+def _checked_loss(owner: str, name: str, value: object) -> object:
+    expect_kind(name, value, Loss)
+    return value
+
+
+def _checked_regularization(owner: str, name: str, value: object) -> object:
+    expect_kind(name, value, Regularization)
+    expect_settings(value)
+    return value
 
 
 class Network(Contents, Objective):
@@ -87,6 +98,9 @@ class Network(Contents, Objective):
     #: Makes plans of how to run a step. `xpnn` hands one over, so that nothing here knows of it.
     planner: ClassVar[Callable[[Network], Any] | None] = None
 
+    loss: Loss = checked(_checked_loss)
+    regularization: Regularization | None = checked(_checked_regularization, optional=True)
+
     def __init__(
         self,
         loss: Loss,
@@ -110,10 +124,6 @@ class Network(Contents, Objective):
                 raise ConfigurationError(f"lr: expected a number, got {lr!r}: give {hint}")
         if optimizer is None:
             optimizer = SGD(checked_number("Network", "lr", lr, low=0.0, open_low=True))
-        expect_kind("loss", loss, Loss)
-        if regularization is not None:
-            expect_kind("regularization", regularization, Regularization)
-            expect_settings(regularization)
         self.loss = loss
         self.regularization = regularization
         if isinstance(backend, Backend):
