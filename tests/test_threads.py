@@ -433,12 +433,23 @@ if child:
     assert len({line.partition("] ")[0] for line in lines}) == 1
 
 
+def most_threads():
+    """How many the library can have; it has as many afterwards."""
+    with pytest.warns(RuntimeWarning, match=r"^threads: NumPy's OpenBLAS has \d+ threads at most"):
+        fusion.set_num_threads(2**20)
+    return fusion.num_threads()
+
+
 @pytest.mark.parametrize("count", [2**32 + 1, 2**80])
 def test_a_count_that_no_library_has_is_its_most(count):
-    fusion.set_num_threads(2**20)
-    most = fusion.num_threads()
-    fusion.set_num_threads(count)
+    most = most_threads()
+    fusion.set_num_threads(1)
+    message = rf"^threads: NumPy's OpenBLAS has {most} threads at most, got {count}: {most} work$"
+    with pytest.warns(RuntimeWarning, match=message) as found:
+        fusion.set_num_threads(count)
     assert fusion.num_threads() == most > 1
+    assert found[0].filename == __file__
+    fusion.set_num_threads(most)  # is no reason to say anything
 
 
 def test_count_from_the_environment():
@@ -453,8 +464,7 @@ def test_a_wrong_count_from_the_environment_names_the_variable(monkeypatch):
 
 
 def test_too_high_a_count_from_the_environment_is_said(monkeypatch):
-    fusion.set_num_threads(2**20)
-    most = fusion.num_threads()
+    most = most_threads()
     monkeypatch.setenv("XPNN_NUM_THREADS", "100000")
     message = (
         rf"^XPNN_NUM_THREADS: NumPy's OpenBLAS has {most} threads at most, got 100000: {most} "

@@ -275,6 +275,11 @@ def set_num_threads(count: int) -> None:
         At least 1. The processor's number of cores is a good choice, unless others use them; more
         than that gain nothing. Of more than the library can have it takes its most.
 
+    Warns
+    -----
+    RuntimeWarning
+        If the library has fewer.
+
     Raises
     ------
     ConfigurationError
@@ -291,10 +296,14 @@ def set_num_threads(count: int) -> None:
         ...
     xpnn.errors.ConfigurationError: threads: expected a whole number of at least 1, got 0
     """
+    _set_as("threads", count)
+
+
+def _set_as(name: str, count: int) -> None:
+    """Set the number of threads as what a name stands for; warn if there cannot be so many."""
     global _set
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigurationError(f"threads: expected a whole number of at least 1, got {count!r}")
-    count = min(int(count), _MOST)
+        raise ConfigurationError(f"{name}: expected a whole number of at least 1, got {count!r}")
     found = controls()
     if found is None:
         raise BackendError(
@@ -303,9 +312,13 @@ def set_num_threads(count: int) -> None:
         )
     with _LOCK:
         if _holders:  # a step is under way; it is put back to this when it ends
-            _set = count
-        else:
-            found.put(count)
+            _set = min(int(count), _MOST)
+            return  # what the library makes of it shows then
+        found.put(min(int(count), _MOST))
+        most = int(found.get())
+    if most < count:
+        text = f"{name}: NumPy's OpenBLAS has {most} threads at most, got {count}: {most} work"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def describe() -> str:
@@ -338,11 +351,4 @@ def set_from_environment() -> None:
         count = int(text)
     except ValueError:
         raise ConfigurationError(f"{_VARIABLE}: expected a whole number, got {text!r}") from None
-    try:
-        set_num_threads(count)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{_VARIABLE}: {error}") from None
-    most = num_threads()
-    if most is not None and most < count:
-        text = f"{_VARIABLE}: NumPy's OpenBLAS has {most} threads at most, got {count}: {most} work"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    _set_as(_VARIABLE, count)
