@@ -48,7 +48,8 @@ _MANY = 32
 #: Where vectors are as wide as in the code of `winograd_few`, that is for fewer of either, with no
 #: more than this of the other, and `winograd_filters` for fewer of both.
 _NOT_MANY = 64
-#: Squares times channels that `winograd_few` does at a time, about, so that the first cache has them.
+#: Squares times channels that `winograd_few` does at a time, about: so many stay in the first cache
+#: until all filters have had them.
 _FEW_NUMBERS = 192
 
 #: Numbers that stand for the squares that `winograd` does at a time: so many are near enough, and
@@ -302,8 +303,12 @@ class Geometry:
 
         if self.by_few:
             table[FEW] = 1
-            for place, depth in ((SQUARES, self.channels), (BACK_SQUARES, self.filters)):
-                table[place] = squares = winograd_few.together(_FEW_NUMBERS // depth)
+            for place, depth, columns in (
+                (SQUARES, self.channels, self.filters),
+                (BACK_SQUARES, self.filters, self.channels),
+            ):
+                most = _FEW_NUMBERS // depth if columns > _WHOLE else 1
+                table[place] = squares = winograd_few.together(most)
                 table[ROOM] = max(table[ROOM], winograd_few.room(squares, depth))
         elif self.by_squares:
             room = 0
