@@ -333,6 +333,73 @@ def test_states_and_lengths_are_those_of_the_first_pass():
         assert fused.layers[1].layers[0].lengths is lengths
 
 
+def unchanged() -> L.Layer:
+    return L.Recompute([L.Dropout2d(0.0)])
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (
+            lambda: [
+                L.Linear(9, 20),
+                L.Linear(20, 12),
+                L.Recompute([L.Flatten()]),
+                L.Linear(12, 8),
+            ],
+            (64, 9),
+        ),
+        (
+            lambda: [
+                *(L.Linear(8, 20), L.Linear(20, 12)),
+                *(L.Masked([L.PositionalEncoding()]), L.Linear(12, 8)),
+            ],
+            (6, 5, 8),
+        ),
+        (
+            lambda: [
+                *(L.Conv2d(2, 16, 3, padding=1), L.Conv2d(16, 8, 3, padding=1)),
+                *(unchanged(), L.Conv2d(8, 8, 3, padding=1)),
+            ],
+            (6, 2, 5, 5),
+        ),
+        (
+            lambda: [
+                *(L.Conv2d(2, 6, 3, padding=1), L.Conv2d(6, 3, 3, padding=1)),
+                *(unchanged(), L.Conv2d(3, 3, 3, padding=1)),
+            ],
+            (6, 2, 5, 5),
+        ),
+        (
+            lambda: [
+                *run((2, 5)),
+                *(L.Conv2d(5, 16, 3), L.BatchNorm2d(16), L.ReLU()),
+                *(unchanged(), L.Conv2d(16, 40, 1), L.ReLU()),
+            ],
+            (6, 2, 3, 3),
+        ),
+        (
+            lambda: [
+                *(*run((2, 5), 3), *run((5, 1), 3)),
+                *(unchanged(), L.Conv2d(1, 8, 3, padding=1), L.ReLU()),
+            ],
+            (6, 2, 5, 5),
+        ),
+    ],
+    ids=["linear", "sequences", "convolutions", "few channels", "normalized", "one filter"],
+)
+def test_a_gradient_that_passes_unchanged_is_not_overwritten(make, shape):
+    """The steps around share two buffers in turn: the one before read what it was writing."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    networks = pair(make, loss=xpnn.MeanSquaredError, dtype="float64")
+    target = np.ones(networks[0].output_shape(shape))
+    for _ in range(3):
+        for network in networks:
+            network.train(x, target)
+        fused, plain = (network.parameters.grads.array for network in networks)
+        assert np.abs(fused - plain).max() < LIMIT["float64"] * np.abs(plain).max()
+
+
 @pytest.mark.parametrize("kind", ["vectors", "images", "sequences"])
 def test_only_the_inputs_stay_between_the_passes(kind):
     """What blocks hold after a forward pass, and at most in a whole step."""

@@ -127,6 +127,25 @@ def test_runs(activation, pool, norm, dtype):
 
 
 @each_dtype
+@pytest.mark.parametrize("rectified", [True, False])
+def test_more_images_than_shares(rectified, dtype):
+    """A share then makes the gradients of several images in one place, one after the other."""
+
+    def run(channels: int, filters: int) -> list[L.Layer]:
+        layers = [L.Conv2d(channels, filters, 3, padding=1), L.BatchNorm2d(filters)]
+        return [*layers, L.ReLU()] if rectified else layers
+
+    def make() -> list[L.Layer]:
+        return [*run(2, 16), *run(16, 16), *run(16, 5), L.GlobalAvgPool2d(), L.Linear(5, 3)]
+
+    fused, plain = images_through(make, (37, 2, 5, 4), dtype)
+    assert steps_of(fused[0])[1:4] == [f"ConvolutionStep:{3 if rectified else 2}"] * 3
+    for actual, expected in zip(fused[1:], plain[1:], strict=True):
+        assert_close(actual, expected, dtype, 20)
+    assert_same_state(fused[0], plain[0], dtype, 20)
+
+
+@each_dtype
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("activation", ["", "ReLU"])
 def test_pairs_of_pixels(activation, norm, dtype):

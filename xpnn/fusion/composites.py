@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._standard import Array
 from ..layers.layer import Layer
 from .runs import Run
@@ -77,6 +79,17 @@ class CompositeStep(Step):
             if way.steps:
                 way.steps[0].wants_gradient = self.wants_gradient
         return [way.backward(dout) for way, dout in zip(self._ways, gradients, strict=True)]
+
+    @staticmethod
+    def _apart(gradient: Any, dout: Array) -> Any:
+        """Return the gradient by the input in other memory than the one that came.
+
+        The steps inside may all hand on what they get, but the steps around share two buffers in
+        turn, each counting on this one for its turn.
+        """
+        if gradient is None or not np.may_share_memory(gradient, dout):
+            return gradient
+        return np.copy(gradient, order="K")
 
 
 def tell(steps: Sequence[PlanStep], **settings: bool) -> None:

@@ -137,30 +137,15 @@ class ConvolutionStep(ImageRun):
         kept: _Kept = self._kept
         self._kept = None
         geometry, filters = kept.sized.geometry, self._conv.out_channels
-        n, pixels = kept.padded.shape[0], math.prod(geometry.count)
+        n = kept.padded.shape[0]
         sums = self._own("sums", (n, 2 * filters))
         factors = np.empty((0, 0), self._dtype)
         dout = self._usable(dout, last=True)
         given = dout.transpose(0, 2, 3, 1)
-        # The gradient of the convolution is made image by image where it is needed, unless pooling
-        # spreads it out, or there is no normalization whose sums have to be known before.
-        late = self._norm is not None and self._pool is None and self._kind in ("identity", "relu")
-        late = late and given.flags.c_contiguous
-        if late:
+        if self._goes_back_late and given.flags.c_contiguous:
             given = given.reshape(-1)
-            self._launch(
-                moments.gradient_sums,
-                given.size,
-                given,
-                kept.convolved.reshape(-1),
-                kept.centre,
-                kept.scale,
-                kept.shift,
-                int(self._kind == "relu"),
-                sums,
-                geometry.count[1],
-            )
             gradient = self._room_for_gradient(len(self._shares(n)), geometry)
+            self._sum_up(kept, given, sums)
         else:
             gradient = self._room_for_gradient(n, geometry)
             self._spread(kept, self._given(dout), gradient, sums)
@@ -170,7 +155,7 @@ class ConvolutionStep(ImageRun):
             factors = self._own("factors", (5, geometry.count[1] * filters))
             moments.coefficients[self._name](
                 sums,
-                pixels,
+                math.prod(geometry.count),
                 kept.centre,
                 self._memory["inverse"],
                 kept.scale,
@@ -180,6 +165,30 @@ class ConvolutionStep(ImageRun):
                 factors,
             )
         return self._products(kept, given, gradient, factors)
+
+    @property
+    def _goes_back_late(self) -> bool:
+        """Whether the gradient of the convolution is made image by image, where it is needed.
+
+        A normalization needs sums over all images first, and is all that makes use of memory for
+        all of them; with pooling there would be more to do twice.
+        """
+        return self._norm is not None and self._pool is None and self._kind in ("identity", "relu")
+
+    def _sum_up(self, kept: _Kept, given: Array, sums: Array) -> None:
+        """Sum what the normalization needs of the gradient that comes."""
+        self._launch(
+            moments.gradient_sums,
+            given.size,
+            given,
+            kept.convolved.reshape(-1),
+            kept.centre,
+            kept.scale,
+            kept.shift,
+            int(self._kind == "relu"),
+            sums,
+            kept.sized.geometry.count[1],
+        )
 
     def _room_for_gradient(self, images: int, geometry: Geometry) -> Array:
         """Return room for gradients of the output of the convolution, with margins."""

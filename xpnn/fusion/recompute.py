@@ -61,7 +61,7 @@ class RecomputeStep(CompositeStep):
             self._run(input)
             (gradient,) = self._gradients([dout])
         self._release()
-        return gradient
+        return self._apart(gradient, dout)
 
     def forget(self) -> None:
         """Drop what `forward` left."""

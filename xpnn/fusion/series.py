@@ -50,7 +50,7 @@ class SeriesStep(CompositeStep):
         (way,) = self._ways
         tell(way.steps[:1], keeps_gradient=self.keeps_gradient)
         (gradient,) = self._gradients([dout])
-        return gradient
+        return self._apart(gradient, dout)
 
     def evaluate(self, input: Array) -> Array:
         """Return the output of the last step in test mode."""

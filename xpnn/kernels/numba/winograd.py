@@ -36,7 +36,9 @@ __all__ = [
     "both_ways",
     "convolve_squares",
     "enter",
+    "following",
     "pack_squares",
+    "place_of",
     "plane",
     "room",
     "to_pixels",
@@ -170,6 +172,21 @@ def _of_row(half, taps, start, step, x):  # type: ignore[no-untyped-def]
     return both + middle if x == 1 else both - middle
 
 
+@inlined
+def following(y, x, across):  # type: ignore[no-untyped-def]
+    """Return row and column of the square behind another one, ``across`` in a row."""
+    return (y, x + 1) if x + 1 < across else (y + 1, 0)
+
+
+@inlined
+def place_of(start, y, x, height, width, pixel, row):  # type: ignore[no-untyped-def]
+    """Return where square x of row y begins, of those that cover height x width pixels.
+
+    The last ones have pixels again that others have had, where a size is odd.
+    """
+    return start + min(2 * y, height - 2) * row + min(2 * x, width - 2) * pixel
+
+
 @outlined
 def convolve_squares(  # type: ignore[no-untyped-def]
     panel, lanes, zero, source, wide, channels, packed, bias, target, height, width, filters, room,
@@ -214,12 +231,10 @@ def convolve_squares(  # type: ignore[no-untyped-def]
         fetch_aside(target + start * line, squares * line)
         y, x = first // across, first % across
         for number in range(squares):
-            place = source + min(2 * y, height - 2) * row + min(2 * x, width - 2) * pixel
+            place = place_of(source, y, x, height, width, pixel, row)
             for c in range(0, pixel, BYTES):
                 enter(zero, place + c, pixel, row, entered + number * pixel + c, in_plane)
-            x += 1
-            if x == across:
-                y, x = y + 1, 0
+            y, x = following(y, x, across)
         for chosen in range(0, filters, 2 * lanes):
             columns = min(2 * lanes, filters - chosen)
             for number in range(SQUARES):
@@ -244,10 +259,8 @@ def convolve_squares(  # type: ignore[no-untyped-def]
                 )
         y, x = first // across, first % across
         for number in range(squares):
-            place = target + min(2 * y, height - 2) * out_row + min(2 * x, width - 2) * out_pixel
+            place = place_of(target, y, x, height, width, out_pixel, out_row)
             for f in range(0, out_pixel, BYTES):
                 made = summed + number * out_pixel + f
                 _leave(zero, made, out_plane, bias + f, place + f, out_pixel, out_row)
-            x += 1
-            if x == across:
-                y, x = y + 1, 0
+            y, x = following(y, x, across)

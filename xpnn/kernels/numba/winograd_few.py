@@ -20,10 +20,10 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ._compile import inlined, outlined
+from ._compile import outlined
 from ._memory import fetch_aside
 from .vectors import BYTES, Vectors
-from .winograd import SQUARES, enter, to_pixels
+from .winograd import SQUARES, enter, following, place_of, to_pixels
 
 __all__ = ["TOGETHER", "convolve_few", "room", "together"]
 
@@ -110,13 +110,6 @@ def room(squares: int, channels: int) -> int:
     return SQUARES * squares * channels + BYTES // 4
 
 
-@inlined
-def _place(target, square, across, height, width, pixel, row):  # type: ignore[no-untyped-def]
-    """Return where the first pixel of a square belongs."""
-    y, x = square // across, square % across
-    return target + min(2 * y, height - 2) * row + min(2 * x, width - 2) * pixel
-
-
 @outlined
 def convolve_few(  # type: ignore[no-untyped-def]
     zero, source, wide, channels, packed, bias, target, height, width, filters, room, squares
@@ -153,14 +146,22 @@ def convolve_few(  # type: ignore[no-untyped-def]
         first = max(0, min(begin, count - squares))
         last = min(first + squares, count)
         fetch_aside(target + first * line, squares * line)
-        for number in range(first, last):
-            place = _place(source, number, across, height, width, pixel, row)
-            to = entered + (number - first) * square
+        y, x = first // across, first % across
+        for number in range(last - first):
+            place = place_of(source, y, x, height, width, pixel, row)
             for c in range(pixel // BYTES):
-                enter(zero, place + c * BYTES, pixel, row, to + c * chunk, BYTES)
+                to = entered + number * square + c * chunk
+                enter(zero, place + c * BYTES, pixel, row, to, BYTES)
+            y, x = following(y, x, across)
         for f in range(0, out_pixel, BYTES):
             for number in range(first, last, TOGETHER):
                 several = min(number, last - TOGETHER)
+                y, x = several // across, several % across
+                first_place = place_of(target + f, y, x, height, width, out_pixel, out_row)
+                y, x = following(y, x, across)
+                second_place = place_of(target + f, y, x, height, width, out_pixel, out_row)
+                y, x = following(y, x, across)
+                third_place = place_of(target + f, y, x, height, width, out_pixel, out_row)
                 _multiply(
                     zero,
                     entered + (several - first) * square,
@@ -169,11 +170,7 @@ def convolve_few(  # type: ignore[no-untyped-def]
                     packed.ctypes.data + f // BYTES * SQUARES * plane,
                     plane,
                     bias + f,
-                    (
-                        _place(target + f, several, across, height, width, out_pixel, out_row),
-                        _place(target + f, several + 1, across, height, width, out_pixel, out_row),
-                        _place(target + f, several + 2, across, height, width, out_pixel, out_row),
-                    ),
+                    (first_place, second_place, third_place),
                     out_pixel,
                     out_row,
                 )
