@@ -216,7 +216,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
     def on_start(self, event: Any) -> None:
         if not _Announcer.told:
             _Announcer.told = True
-            print("xpnn: compiling kernels, up to half a minute at the first time", file=sys.stderr)
+            print("xpnn: compiling kernels, up to a minute at the first time", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
         """Nothing more to say."""
