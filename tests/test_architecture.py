@@ -114,3 +114,15 @@ def test_creation_functions_respect_the_device():
             ):
                 guilty.append(f"{path.relative_to(ROOT)}:{node.lineno}: xp.{node.attr}")
     assert guilty == []
+
+
+def test_loops_over_parts_say_where_they_begin():
+    """Otherwise all that they call is compiled twice, as `kernels.numba._compile` says."""
+    loops = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", node)
+        for path in sources("kernels/numba")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("prange")
+    ]
+    assert loops
+    assert [place for place, node in loops if len(node.args) != 2] == []

@@ -3,6 +3,8 @@
 A kernel whose loop over parts is a ``prange`` is there twice: for the thread that calls it, and for
 Numba's pool of threads. Both do the same parts, so the results are the same. The loop does nothing
 but call a `part`, a function of its own: LLVM makes worse code of loops inside a ``prange``.
+It begins with a 0 that is written: without, its index has no sign where the pool runs it but has
+one where Numba looks for types, and all that is called with it would be compiled for both.
 
 Numba keeps what it has compiled beside the source or, where that cannot be written, in the user's
 cache folder. Where neither can, kernels are compiled in each process.

@@ -167,7 +167,7 @@ def _forward(kind: int) -> Kernel:
         T = x.dtype.type
         kept, setting, least = T(keep), T(a), np.int32(threshold)
         step = 0 if lanes.shape[0] == 1 else 1
-        for index in prange(parts):
+        for index in prange(0, parts):
             top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
             for i in range(top, bottom):
                 _forward_row(
@@ -195,7 +195,7 @@ def _forward_with_slope(kind: int) -> Kernel:
         T = x.dtype.type
         kept, setting, least = T(keep), T(a), np.int32(threshold)
         step = 0 if lanes.shape[0] == 1 else 1
-        for index in prange(parts):
+        for index in prange(0, parts):
             top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
             for i in range(top, bottom):
                 _forward_with_slope_row(
@@ -223,7 +223,7 @@ def _backward(way: int, normalized: bool) -> Kernel:
         dout, told, keep, x, centre, dx, dshift, dscale, sums, parts
     ):
         blocks = sums.shape[0] // 2
-        for index in prange(parts):
+        for index in prange(0, parts):
             _backward_part(
                 way_tag,
                 normalized_tag,
@@ -237,7 +237,7 @@ def _backward(way: int, normalized: bool) -> Kernel:
                 bound(index, parts, blocks, 1),
                 bound(index + 1, parts, blocks, 1),
             )
-        for index in prange(parts):
+        for index in prange(0, parts):
             left = bound(index, parts, x.shape[1], UNIT)
             right = bound(index + 1, parts, x.shape[1], UNIT)
             add_up(sums, 2, 0, dshift, left, right)

@@ -187,7 +187,7 @@ def forward(  # type: ignore[no-untyped-def]
     """
     items = heads.shape[0] // steps * count
     room = panels.shape[0] // parts
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         for item in range(bound(part, parts, items, 1), bound(part + 1, parts, items, 1)):
             _attend(
                 products, bias, there, weights, heads, panels[part * room : (part + 1) * room],
@@ -238,7 +238,7 @@ def backward(  # type: ignore[no-untyped-def]
     """
     items = heads.shape[0] // steps * count
     room = panels.shape[0] // parts
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         for item in range(bound(part, parts, items, 1), bound(part + 1, parts, items, 1)):
             _attend_back(
                 products, weights, heads, dheads, dproducts,

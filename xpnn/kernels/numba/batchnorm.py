@@ -58,7 +58,7 @@ def statistics(  # type: ignore[no-untyped-def]
 
     Parts are columns: each column's sums have one order, whoever adds up.
     """
-    for index in prange(parts):
+    for index in prange(0, parts):
         left = bound(index, parts, x.shape[1], UNIT)
         right = bound(index + 1, parts, x.shape[1], UNIT)
         _statistics_part(
@@ -104,7 +104,7 @@ def finish(x, mean, inverse, scale, dbeta, dgamma, dbias, dx, parts):  # type: i
         dgamma[c] *= inverse[c]
         slope[c] = inverse[c] * dgamma[c] * share
         mean_of_t[c] = dbeta[c] * share
-    for index in prange(parts):
+    for index in prange(0, parts):
         top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
         for i in range(top, bottom):
             _finish_row(x[i], mean, scale, slope, mean_of_t, dx[i])

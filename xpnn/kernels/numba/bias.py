@@ -19,7 +19,7 @@ def _add_row(bias, row):  # type: ignore[no-untyped-def]
 def add(bias, output, parts):  # type: ignore[no-untyped-def]
     """Do ``output += bias``. Parts are rows."""
     rows = output.shape[0]
-    for index in prange(parts):
+    for index in prange(0, parts):
         for i in range(bound(index, parts, rows, 1), bound(index + 1, parts, rows, 1)):
             _add_row(bias, output[i])
 
@@ -37,7 +37,7 @@ def _sum_part(dout, dbias, left, right):  # type: ignore[no-untyped-def]
 @kernel("matrix vector! integer")
 def sum_rows(dout, dbias, parts):  # type: ignore[no-untyped-def]
     """Do ``dbias = sum(dout, axis=0)``. Parts are columns, so that each has one order."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         left = bound(index, parts, dout.shape[1], UNIT)
         right = bound(index + 1, parts, dout.shape[1], UNIT)
         _sum_part(dout, dbias, left, right)

@@ -19,7 +19,7 @@ def _copy(source, target):  # type: ignore[no-untyped-def]
 def join(source, output, start, parts):  # type: ignore[no-untyped-def]
     """Write a matrix into the columns of another one from ``start`` on. Parts are rows."""
     rows, width = source.shape
-    for index in prange(parts):
+    for index in prange(0, parts):
         for i in range(bound(index, parts, rows, 1), bound(index + 1, parts, rows, 1)):
             _copy(source[i], output[i, start : start + width])
 
@@ -28,6 +28,6 @@ def join(source, output, start, parts):  # type: ignore[no-untyped-def]
 def split(source, output, start, parts):  # type: ignore[no-untyped-def]
     """Write the columns of a matrix from ``start`` on into another one, which they fill."""
     rows, width = output.shape
-    for index in prange(parts):
+    for index in prange(0, parts):
         for i in range(bound(index, parts, rows, 1), bound(index + 1, parts, rows, 1)):
             _copy(source[i, start : start + width], output[i])

@@ -46,9 +46,9 @@ def forward(  # type: ignore[no-untyped-def]
     moments : (N, 2 F), or (0, 0) if they are not wanted
         The mean of each channel, and the sum of the squared differences from it.
     """
-    for index in prange(panels(table, lanes, weights.itemsize)):
+    for index in prange(0, panels(table, lanes, weights.itemsize)):
         pack(table, lanes, weights, packed, index)
-    for index in prange(parts):
+    for index in prange(0, parts):
         _forward(panel, lanes, table, padded, packed, bias, output, flat, moments, index, parts)
 
 
@@ -97,15 +97,15 @@ def backward(  # type: ignore[no-untyped-def]
     dweights, dbias : (F, C / groups * taps), (F,)
     """
     for index in prange(
-        turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
+        0, turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
     ):
         pack_turned(table, lanes, weights, turned, index)
-    for index in prange(partial.shape[0]):
+    for index in prange(0, partial.shape[0]):
         _backward(
             panel, lanes, table, padded, given, rectify, gradient, flat, output, factors, turned,
             zeros, partial, dinput, index,
         )  # fmt: skip
-    for row in prange(dweights.shape[1] + 1):
+    for row in prange(0, dweights.shape[1] + 1):
         collect(table, partial, dweights, dbias, row)
 
 

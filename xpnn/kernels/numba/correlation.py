@@ -9,6 +9,8 @@ says where everything lies: `geometry.Geometry.table`. Most filters of 3 x 3 are
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import geometry as g
 from ._compile import inlined, outlined
 from ._memory import fetch_aside
@@ -164,7 +166,7 @@ def begin_filters(table, sums):  # type: ignore[no-untyped-def]
     """Begin the sums of a share; return how many squares wait, none."""
     if table[g.FILTER_SQUARES] > 0:
         begin_squares(table[g.CHANNELS], table[g.FILTERS], sums)
-    return 0
+    return np.int64(0)  # the literal has a type of its own, for which all that it goes to is made
 
 
 @outlined

@@ -60,7 +60,7 @@ def labels(logits, target, gradient, losses, parts):  # type: ignore[no-untyped-
         The loss in nats, and the number of labels out of range.
     """
     n, classes = logits.shape
-    for index in prange(parts):
+    for index in prange(0, parts):
         top, bottom = bound(index, parts, n, 1), bound(index + 1, parts, n, 1)
         if classes <= _FEW:
             labels_by_lanes(logits, target, gradient, losses, top, bottom)

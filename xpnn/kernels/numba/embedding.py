@@ -48,7 +48,7 @@ def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
         largest = max(largest, np.uint64(ids[i]))
     if largest >= np.uint64(weight.shape[0]):
         return False
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         _look_up(
             weight,
             ids,
@@ -116,7 +116,7 @@ def add_up(dout, ids, gradient, skipped, places, parts):  # type: ignore[no-unty
     looks at all. The row of ``skipped`` is 0; there may be none such. ``places`` has `room`.
     """
     count, rows = ids.size, gradient.shape[0]
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         first, last = bound(part, parts, rows, 1), bound(part + 1, parts, rows, 1)
         order = rows + parts * _OTHERS + part * count
         _add_up(

@@ -204,7 +204,7 @@ def _make_forward(kind: int) -> Kernel:
     def finish(  # type: ignore[no-untyped-def]
         x, centre, scale, shift, a, pool, sizes, output, codes, images, parts
     ):
-        for index in prange(parts):
+        for index in prange(0, parts):
             begin, end = index * images // parts, (index + 1) * images // parts
             _finish(tag, x, centre, scale, shift, a, pool, sizes, output, codes, begin, end)
 
@@ -218,7 +218,7 @@ def _make_backward(kind: int) -> Kernel:
     def spread(  # type: ignore[no-untyped-def]
         dout, codes, x, centre, scale, shift, a, pool, sizes, gradient, sums, images, parts
     ):
-        for index in prange(parts):
+        for index in prange(0, parts):
             begin, end = index * images // parts, (index + 1) * images // parts
             _spread(
                 tag, dout, codes, x, centre, scale, shift, a, pool, sizes, gradient, sums, begin,

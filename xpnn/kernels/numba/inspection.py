@@ -89,7 +89,7 @@ def inspect(values, grads, ends, l1, l2, limit, squared, parts):  # type: ignore
     """
     blocks = (values.size + BLOCK - 1) // BLOCK
     sums = np.empty((blocks, 3))
-    for index in prange(parts):
+    for index in prange(0, parts):
         first, last = bound(index, parts, blocks, 1), bound(index + 1, parts, blocks, 1)
         _inspect_part(values, grads, ends, l1, l2, limit, squared, sums, first, last)
     penalty, witness, squares = 0.0, 0.0, 0.0

@@ -64,5 +64,5 @@ def fill(key, words, parts):  # type: ignore[no-untyped-def]
     machine they are the lanes. Half the time of NumPy's Philox. Parts are runs of words.
     """
     pairs = words.size // BLOCK
-    for index in prange(parts):
+    for index in prange(0, parts):
         _fill_part(key, words, bound(index, parts, pairs, 1), bound(index + 1, parts, pairs, 1))

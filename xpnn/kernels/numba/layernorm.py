@@ -127,7 +127,7 @@ def _forward(kind: int, sloped: bool) -> Kernel:
         T = x.dtype.type
         kept, setting, least = T(keep), T(a), np.int32(threshold)
         step = 0 if lanes.shape[0] == 1 else 1
-        for index in prange(parts):
+        for index in prange(0, parts):
             top, bottom = bound(index, parts, x.shape[0], 1), bound(index + 1, parts, x.shape[0], 1)
             for i in range(top, bottom):
                 mean[i], inverse[i] = _moments(x[i], bias, epsilon)
@@ -161,7 +161,7 @@ def _backward(way: int) -> Kernel:
         parts,
     ):
         kept, rows, blocks = x.dtype.type(keep), x.shape[0], sums.shape[0] // 3
-        for index in prange(parts):
+        for index in prange(0, parts):
             for block in range(bound(index, parts, blocks, 1), bound(index + 1, parts, blocks, 1)):
                 top, bottom = block * rows // blocks, (block + 1) * rows // blocks
                 _backward_block(
@@ -180,7 +180,7 @@ def _backward(way: int) -> Kernel:
                     sums[3 * block + 1],
                     sums[3 * block + 2],
                 )
-        for index in prange(parts):
+        for index in prange(0, parts):
             left = bound(index, parts, x.shape[1], UNIT)
             right = bound(index + 1, parts, x.shape[1], UNIT)
             add_up(sums, 3, 0, dbeta, left, right)

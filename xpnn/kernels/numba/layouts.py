@@ -14,7 +14,7 @@ __all__ = ["enter", "enter_image", "leave", "leave_image", "put"]
 @kernel("images images! integer integer integer")
 def enter(x, padded, top, left, parts):  # type: ignore[no-untyped-def]
     """Put images (N, C, H, W) into the middle of images (N, H + margins, W + margins, C)."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for n in range(index * x.shape[0] // parts, (index + 1) * x.shape[0] // parts):
             enter_image(x, n, padded, n, top, left)
 
@@ -62,7 +62,7 @@ def enter_image(x, n, padded, place, top, left):  # type: ignore[no-untyped-def]
 @kernel("images images! integer integer integer")
 def put(x, padded, top, left, parts):  # type: ignore[no-untyped-def]
     """Put images (N, H, W, C) into the middle of larger ones."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for n in range(index * x.shape[0] // parts, (index + 1) * x.shape[0] // parts):
             _put(x, padded, n, top, left)
 
@@ -80,7 +80,7 @@ def _put(x, padded, n, top, left):  # type: ignore[no-untyped-def]
 @kernel("images images! integer")
 def leave(x, output, parts):  # type: ignore[no-untyped-def]
     """Write images (N, H, W, C) as (N, C, H, W)."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for n in range(index * x.shape[0] // parts, (index + 1) * x.shape[0] // parts):
             leave_image(x, n, output, n)
 

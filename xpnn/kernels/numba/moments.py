@@ -125,7 +125,7 @@ def gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, parts):  
         Of t, and of ``t * (x - centre)``.
     width : int
     """
-    for index in prange(parts):
+    for index in prange(0, parts):
         _gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, index, parts)
 
 

@@ -156,7 +156,7 @@ def forward(panel, lanes, table, x, weights, starts, output, scratch, parts):  #
     scratch : (parts, `narrow_geometry.room`)
     """
     images = x.shape[0]
-    for index in prange(parts):
+    for index in prange(0, parts):
         for n in range(index * images // parts, (index + 1) * images // parts):
             _forward(panel, lanes, table, x, weights, starts, output, n, scratch[index])
 
@@ -255,7 +255,7 @@ def backward(  # type: ignore[no-untyped-def]
     dinput : (N, C, H, W), or N = 0 if it is not wanted
     """
     images, shares = x.shape[0], partial.shape[0]
-    for index in prange(parts):
+    for index in prange(0, parts):
         for number in range(index * shares // parts, (index + 1) * shares // parts):
             for k in range(partial.shape[1]):
                 partial[number, k] = 0.0

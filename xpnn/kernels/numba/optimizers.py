@@ -49,7 +49,7 @@ def sgd(  # type: ignore[no-untyped-def]
     values, grads, ends, l1, l2, decay, limit, factor, lr, parts
 ):
     """``w -= lr * g``."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:
@@ -79,7 +79,7 @@ def momentum_sgd(  # type: ignore[no-untyped-def]
     values, grads, velocity, ends, l1, l2, decay, limit, factor, lr, momentum, old, new, parts
 ):
     """``v = momentum * v + g``, then ``w -= lr * (old * v + new * g)``: Nesterov's needs both."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:
@@ -140,7 +140,7 @@ def adam(  # type: ignore[no-untyped-def]
     ``m = beta1 m + (1 - beta1) g``; ``s = beta2 s + (1 - beta2) g**2``;
     ``w -= lr * m / (sqrt(s) + epsilon)``.
     """
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:
@@ -182,7 +182,7 @@ def rmsprop(  # type: ignore[no-untyped-def]
     values, grads, square, ends, l1, l2, decay, limit, factor, lr, rho, epsilon, parts
 ):
     """``s = rho * s + (1 - rho) * g**2``; ``w -= lr * g / (sqrt(s) + epsilon)``."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:
@@ -238,7 +238,7 @@ def momentum_rmsprop(  # type: ignore[no-untyped-def]
     parts,
 ):
     """`rmsprop` with ``v = momentum * v + g / (sqrt(s) + epsilon)``; ``w -= lr * v``."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:
@@ -279,7 +279,7 @@ def adagrad(  # type: ignore[no-untyped-def]
     values, grads, square, ends, l1, l2, decay, limit, factor, lr, epsilon, parts
 ):
     """``s += g**2``; ``w -= lr * g / (sqrt(s) + epsilon)``."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         for s in range(ends.size):
             start, stop = _piece(ends, s, index, parts)
             if start < stop:

@@ -167,7 +167,7 @@ def product(  # type: ignore[no-untyped-def]
         How many.
     """
     columns, count = output.shape[1], tiles.size // 2
-    for index in prange(parts):
+    for index in prange(0, parts):
         if by_rows:
             begin, end = bound(index, parts, count, 1), bound(index + 1, parts, count, 1)
             left, right = 0, columns

@@ -44,9 +44,9 @@ def forward(  # type: ignore[no-untyped-def]
     top, left : int
         Margins of the input.
     """
-    for index in prange(panels(table, lanes, weights.itemsize)):
+    for index in prange(0, panels(table, lanes, weights.itemsize)):
         pack(table, lanes, weights, packed, index)
-    for index in prange(parts):
+    for index in prange(0, parts):
         _forward(
             panel, lanes, table, x, packed, bias, padded, inner, output, top, left, index, parts
         )
@@ -131,13 +131,13 @@ def backward(  # type: ignore[no-untyped-def]
         Top and left of ``padded``, top and left of ``gradient``.
     """
     for index in prange(
-        turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
+        0, turned_panels(table, lanes, weights.itemsize) if dinput.shape[0] > 0 else 0
     ):
         pack_turned(table, lanes, weights, turned, index)
-    for index in prange(parts):
+    for index in prange(0, parts):
         _backward_part(
             panel, lanes, table, x, dout, turned, zeros, padded, gradient, flat, inner, partial,
             dinput, margins, index, parts,
         )  # fmt: skip
-    for row in prange(dweights.shape[1] + 1):
+    for row in prange(0, dweights.shape[1] + 1):
         collect(table, partial, dweights, dbias, row)

@@ -100,7 +100,7 @@ def product(gemm, a, transpose_a, b, transpose_b, output, by_rows, parts):  # ty
         How many.
     """
     rows, columns = output.shape
-    for index in prange(parts):
+    for index in prange(0, parts):
         if by_rows:
             top, bottom = bound(index, parts, rows, UNIT), bound(index + 1, parts, rows, UNIT)
             _part(gemm, a, transpose_a, b, transpose_b, output, top, bottom, 0, columns)

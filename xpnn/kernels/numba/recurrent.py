@@ -157,7 +157,7 @@ def _go(  # type: ignore[no-untyped-def]
 @kernel("matrix vector matrix! matrix vector matrix! integer integer")
 def prepare(wx, bx, px, wh, bh, ph, transposed, parts):  # type: ignore[no-untyped-def]
     """Pack the weights of the input and of the state: with their biases, or transposed."""
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         if transposed:
             pack_transposed(wx, px, part, parts)
             pack_transposed(wh, ph, part, parts)
@@ -181,7 +181,7 @@ def forward(  # type: ignore[no-untyped-def]
     The tiles of a thread's rows are those of ``table`` from ``bounds`` on, for `CHUNK` steps; at
     the end is the 0 that products take as their offset.
     """
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         _go(
             x, there, xs, px, ph, gates, sums, hn, hs, cs, out, n, steps, width, reverse, begins,
             sequences, slots, address, table, bounds, part, parts,
@@ -265,7 +265,7 @@ def backward(  # type: ignore[no-untyped-def]
     the gradients by the first states. ``dx`` is (CHUNK * N, D). ``dinput`` (N * T, D) is filled if
     it has elements.
     """
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         _go_back(
             dout, there, px, ph, gates, hn, hs, cs, dh, dc, dx, dinput, n, steps, reverse,
             sequences, address, table, bounds, part, parts,

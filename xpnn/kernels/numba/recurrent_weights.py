@@ -133,7 +133,7 @@ def weights(  # type: ignore[no-untyped-def]
     gradients by panels. ``table`` has ``split`` tiles of the rows of ``dwx``, then those of
     ``dwh``, then a 0. Only a GRU has ``dbh``.
     """
-    for part in _prange(parts):
+    for part in _prange(0, parts):
         _some_weights(
             xs, hs, gates, hn, panels, products, dwx, dwh, dbx, dbh, address, table, split, part,
             parts,

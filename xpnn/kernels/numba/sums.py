@@ -13,7 +13,7 @@ __all__ = ["add", "add_normalized", "add_rectified", "rectified_gradient"]
 @kernel("vector vector vector! integer integer")
 def add(first, second, output, rectify, parts):  # type: ignore[no-untyped-def]
     """``output = first + second``, or ``max(first + second, 0)``."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         begin = bound(index, parts, output.size, UNIT)
         end = bound(index + 1, parts, output.size, UNIT)
         _add(first[begin:end], second[begin:end], output[begin:end], rectify)
@@ -37,7 +37,7 @@ def add_normalized(  # type: ignore[no-untyped-def]
 ):
     """Add what a normalization makes of images (N, H, W, C), flat ones, to others."""
     length = width * centre.size
-    for index in prange(parts):
+    for index in prange(0, parts):
         rows = x.size // length
         begin, end = index * rows // parts * length, (index + 1) * rows // parts * length
         _add_normalized(
@@ -65,7 +65,7 @@ def _add_normalized(x, centre, scale, shift, second, output, width, rectify):  #
 @kernel("vector vector vector vector! integer")
 def add_rectified(first, second, values, output, parts):  # type: ignore[no-untyped-def]
     """``output = first + second`` where ``values`` is positive, 0 elsewhere."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         begin = bound(index, parts, output.size, UNIT)
         end = bound(index + 1, parts, output.size, UNIT)
         _add_rectified(first[begin:end], second[begin:end], values[begin:end], output[begin:end])
@@ -81,7 +81,7 @@ def _add_rectified(first, second, values, output):  # type: ignore[no-untyped-de
 @kernel("vector vector vector! integer")
 def rectified_gradient(dout, output, gradient, parts):  # type: ignore[no-untyped-def]
     """Write ``dout`` where ``output`` is positive, 0 elsewhere."""
-    for index in prange(parts):
+    for index in prange(0, parts):
         begin = bound(index, parts, output.size, UNIT)
         end = bound(index + 1, parts, output.size, UNIT)
         _rectified_gradient(dout[begin:end], output[begin:end], gradient[begin:end])
