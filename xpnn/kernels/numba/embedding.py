@@ -15,10 +15,6 @@ _prange = numba.prange
 #: So many rows before one is needed it is fetched: ids come in no order that a processor foresees.
 _AHEAD = 16
 
-#: Ids that are not those of a part are counted in so many places by turns: one would have to be
-#: read again as soon as it is written.
-_OTHERS = 16
-
 _LINE = 64  # bytes of a line of the caches
 
 
@@ -61,34 +57,39 @@ def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
 
 
 @outlined
-def _sort(ids, first, last, ends, order):  # type: ignore[no-untyped-def]
-    """Put the places in ``ids`` in the order of the ids from ``first`` to ``last``.
+def _sort(ids, first, last, ends, own, order):  # type: ignore[no-untyped-def]
+    """Put the places in ``ids`` of those from ``first`` to ``last`` in their order; return how many.
 
-    ``ends`` becomes where each id's places end in ``order``. There is no branch, as what a
-    processor would have to guess takes longer.
+    ``ends`` becomes where each id's places end in ``order``; ``own`` is room. There is no branch, as
+    what a processor would have to guess takes longer.
     """
-    others = np.uint64(last - first)
-    ends[:] = 0
+    most = np.uint64(last - first)
+    count = 0
     for i in range(ids.size):
-        ends[min(np.uint64(ids[i] - first), others + np.uint64(i % _OTHERS))] += 1
+        own[count] = i
+        count += np.int64(np.uint64(ids[i] - first) < most)
+    ends[:] = 0
+    for k in range(count):
+        ends[np.uint64(ids[np.uint64(own[k])] - first)] += 1
     total = 0
     for j in range(ends.size):
         here = ends[j]
         ends[j] = total
         total += here
-    for i in range(ids.size):
-        number = min(np.uint64(ids[i] - first), others + np.uint64(i % _OTHERS))
-        place = ends[number]
-        order[np.uint64(place)] = i
-        ends[number] = place + 1
+    for k in range(count):
+        i = np.uint64(own[k])
+        number = np.uint64(ids[i] - first)
+        order[np.uint64(ends[number])] = i
+        ends[number] += 1
+    return count
 
 
 @outlined
-def _add_up(dout, ids, gradient, skipped, ends, order, first, last):  # type: ignore[no-untyped-def]
+def _add_up(dout, ids, gradient, skipped, ends, own, order, first, last):  # type: ignore[no-untyped-def]
     width = gradient.shape[1]
     size = width * gradient.itemsize
     source, to = dout.ctypes.data, gradient.ctypes.data
-    _sort(ids, first, last, ends, order)
+    count = _sort(ids, first, last, ends, own, order)
     k = 0
     for number in range(first, last):
         end = ends[number - first]
@@ -98,7 +99,7 @@ def _add_up(dout, ids, gradient, skipped, ends, order, first, last):  # type: ig
             continue
         begin = k
         while k < end:
-            fetch(source + size * order[min(k + _AHEAD, ids.size - 1)], size)
+            fetch(source + size * order[min(k + _AHEAD, count - 1)], size)
             if k == begin:
                 copy(to + size * number, source + size * order[k], size)
             else:
@@ -118,14 +119,15 @@ def add_up(dout, ids, gradient, skipped, places, parts):  # type: ignore[no-unty
     count, rows = ids.size, gradient.shape[0]
     for part in _prange(0, parts):
         first, last = bound(part, parts, rows, 1), bound(part + 1, parts, rows, 1)
-        order = rows + parts * _OTHERS + part * count
+        own = rows + 2 * part * count
         _add_up(
             dout,
             ids,
             gradient,
             skipped,
-            places[first + part * _OTHERS : last + (part + 1) * _OTHERS],
-            places[order : order + count],
+            places[first:last],
+            places[own : own + count],
+            places[own + count : own + 2 * count],
             first,
             last,
         )
@@ -133,4 +135,4 @@ def add_up(dout, ids, gradient, skipped, places, parts):  # type: ignore[no-unty
 
 def room(rows: int, ids: int, parts: int) -> int:
     """Return how many numbers `add_up` needs to sort so many ids."""
-    return rows + parts * (_OTHERS + ids)
+    return rows + 2 * parts * ids
