@@ -400,6 +400,29 @@ def test_a_gradient_that_passes_unchanged_is_not_overwritten(make, shape):
         assert np.abs(fused - plain).max() < LIMIT["float64"] * np.abs(plain).max()
 
 
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: [L.Linear(4, 8), L.Recompute([L.Flatten()])], (5, 4)),
+        (lambda: [L.Linear(4, 8), L.Recompute([L.Recompute([L.Flatten()])])], (5, 4)),
+        (lambda: [*run((2, 5)), unchanged()], (5, 2, 6, 6)),
+        (lambda: [L.GRU(4, 8), L.Recompute([L.Flatten()])], (5, 3, 4)),
+    ],
+    ids=["linear", "nested", "images", "recurrent"],
+)
+def test_an_output_that_passes_unchanged_is_not_overwritten(make, shape):
+    """What `train` returns belongs to whoever called it; also when steps are replayed."""
+    network, _ = pair(make, loss=xpnn.MeanSquaredError)
+    rng = np.random.default_rng(0)
+    target = np.ones(network.output_shape(shape))
+    outputs = [network.train(rng.standard_normal(shape), target)[0] for _ in range(7)]
+    copies = [output.copy() for output in outputs]
+    network.train(rng.standard_normal(shape), target)
+    for output, copy in zip(outputs, copies, strict=True):
+        np.testing.assert_array_equal(output, copy)
+    assert len({copy.tobytes() for copy in copies}) == len(copies)
+
+
 @pytest.mark.parametrize("kind", ["vectors", "images", "sequences"])
 def test_only_the_inputs_stay_between_the_passes(kind):
     """What blocks hold after a forward pass, and at most in a whole step."""

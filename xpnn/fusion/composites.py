@@ -80,16 +80,23 @@ class CompositeStep(Step):
                 way.steps[0].wants_gradient = self.wants_gradient
         return [way.backward(dout) for way, dout in zip(self._ways, gradients, strict=True)]
 
-    @staticmethod
-    def _apart(gradient: Any, dout: Array) -> Any:
-        """Return the gradient by the input in other memory than the one that came.
+    def _leaving(self, output: Array, input: Array) -> Array:
+        """Return the output, which may leave the plan, in other memory than the input then.
 
-        The steps inside may all hand on what they get, but the steps around share two buffers in
-        turn, each counting on this one for its turn.
+        The step before counts on this one for its output, which is in a buffer.
         """
-        if gradient is None or not np.may_share_memory(gradient, dout):
-            return gradient
-        return np.copy(gradient, order="K")
+        return output if self.keeps_output else self._apart(output, input)
+
+    @staticmethod
+    def _apart(result: Any, given: Array) -> Any:
+        """Return the gradient by the input, or the output, in other memory than what was given.
+
+        The steps inside may all hand on what they get, but the steps around share two buffers for
+        gradients in turn, each counting on this one for its turn.
+        """
+        if result is None or not np.may_share_memory(result, given):
+            return result
+        return np.copy(result, order="K")
 
 
 def tell(steps: Sequence[PlanStep], **settings: bool) -> None:

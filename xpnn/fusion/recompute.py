@@ -49,7 +49,7 @@ class RecomputeStep(CompositeStep):
         output = self._run(input)
         self._release()
         self._kept = kept
-        return output
+        return self._leaving(output, input)
 
     def backward(self, dout: Array) -> Array | None:
         """Run the steps again, and return the gradient by the input of the first one."""

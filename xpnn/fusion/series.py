@@ -43,7 +43,7 @@ class SeriesStep(CompositeStep):
         (way,) = self._ways
         tell(way.steps[-1:], keeps_output=self.keeps_output)
         with self._telling(input):
-            return way.forward(input)
+            return self._leaving(way.forward(input), input)
 
     def backward(self, dout: Array) -> Array | None:
         """Return the gradient by the input of the first step."""

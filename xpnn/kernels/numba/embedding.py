@@ -58,16 +58,16 @@ def look_up(weight, ids, output, past, parts):  # type: ignore[no-untyped-def]
 
 @outlined
 def _sort(ids, first, last, ends, own, order):  # type: ignore[no-untyped-def]
-    """Put the places in ``ids`` of those from ``first`` to ``last`` in their order; return how many.
+    """Order the places in ``ids`` of those from ``first`` to ``last``; return how many there are.
 
-    ``ends`` becomes where each id's places end in ``order``; ``own`` is room. There is no branch, as
-    what a processor would have to guess takes longer.
+    ``ends`` becomes where each id's places end in ``order``; ``own`` is room. There is no branch:
+    what a processor has to guess takes longer.
     """
     most = np.uint64(last - first)
     count = 0
     for i in range(ids.size):
         own[count] = i
-        count += np.int64(np.uint64(ids[i] - first) < most)
+        count += int(np.uint64(ids[i] - first) < most)
     ends[:] = 0
     for k in range(count):
         ends[np.uint64(ids[np.uint64(own[k])] - first)] += 1
@@ -77,9 +77,9 @@ def _sort(ids, first, last, ends, own, order):  # type: ignore[no-untyped-def]
         ends[j] = total
         total += here
     for k in range(count):
-        i = np.uint64(own[k])
-        number = np.uint64(ids[i] - first)
-        order[np.uint64(ends[number])] = i
+        place = np.uint64(own[k])
+        number = np.uint64(ids[place] - first)
+        order[np.uint64(ends[number])] = place
         ends[number] += 1
     return count
 
