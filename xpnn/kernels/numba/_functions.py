@@ -24,6 +24,7 @@ __all__ = [
     "everywhere",
     "function",
     "integers",
+    "multiply_add",
 ]
 
 # exp(x) = 2^k (1 + q(r)), with k the integer next to x / log(2), r = x - k log(2) and the series
@@ -109,8 +110,8 @@ def function(builder: Any, name: str, kind: Any, arity: int) -> Any:
     return cgutils.get_or_insert_function(builder.module, shape, f"{name}.{many}f{_bits(kind)}")
 
 
-def _muladd(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """Emit a * b + c."""
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit a * b + c, rounded once where the processor can."""
     return builder.call(function(builder, "llvm.fmuladd", c.type, 3), [a, b, c])
 
 
@@ -118,7 +119,7 @@ def _horner(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
     """Emit c0 + c1 x + c2 x^2 + ..."""
     total = everywhere(x.type, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
-        total = _muladd(builder, total, x, everywhere(x.type, coefficient))
+        total = multiply_add(builder, total, x, everywhere(x.type, coefficient))
     return total
 
 
@@ -131,13 +132,13 @@ def emit_split_exp(builder: Any, x: Any) -> tuple[Any, Any]:
     x = builder.select(small, zero, x)
     # Adding this number leaves the integer in the lowest bits of the sum.
     magic = everywhere(kind, 1.5 * 2.0**mantissa)
-    shifted = _muladd(builder, x, everywhere(kind, 1.4426950408889634), magic)
+    shifted = multiply_add(builder, x, everywhere(kind, 1.4426950408889634), magic)
     k = builder.fsub(shifted, magic)
     r = x
     for part in _LOG2[_bits(kind)]:
-        r = _muladd(builder, k, everywhere(kind, -part), r)
+        r = multiply_add(builder, k, everywhere(kind, -part), r)
     tail = _horner(builder, r, _SERIES[_bits(kind)])
-    q = _muladd(builder, builder.fmul(r, r), tail, r)
+    q = multiply_add(builder, builder.fmul(r, r), tail, r)
     power = builder.add(builder.bitcast(shifted, integer), everywhere(integer, bias))
     power = builder.bitcast(builder.shl(power, everywhere(integer, mantissa)), kind)
     return builder.select(small, zero, power), q
@@ -146,7 +147,7 @@ def emit_split_exp(builder: Any, x: Any) -> tuple[Any, Any]:
 def emit_exp_of_negative(builder: Any, x: Any) -> Any:
     """Emit exp(x) for x <= 0; 0 below the normal numbers."""
     power, q = emit_split_exp(builder, x)
-    return _muladd(builder, power, q, power)
+    return multiply_add(builder, power, q, power)
 
 
 def emit_exp2_of_negative(builder: Any, x: Any) -> Any:
@@ -189,9 +190,9 @@ def emit_log(builder: Any, x: Any) -> Any:
     square = builder.fmul(s, s)
     half = builder.fmul(builder.fmul(f, f), everywhere(kind, 0.5))
     high, low = (everywhere(kind, part) for part in _LOG2[_bits(kind)])
-    series = _muladd(builder, square, _horner(builder, square, _LOG[_bits(kind)]), half)
-    rest = _muladd(builder, s, series, builder.fmul(k, low))
+    series = multiply_add(builder, square, _horner(builder, square, _LOG[_bits(kind)]), half)
+    rest = multiply_add(builder, s, series, builder.fmul(k, low))
     result = builder.fsub(f, builder.fsub(half, rest))
-    result = _muladd(builder, k, high, result)
+    result = multiply_add(builder, k, high, result)
     finite = builder.fcmp_ordered("<", x, everywhere(kind, math.inf))
     return builder.select(finite, result, x)

@@ -1,11 +1,13 @@
-"""Vectors of 64 bytes written out, for loops that LLVM does not turn into vectors by itself."""
+"""Vectors written out, for loops that LLVM does not turn into vectors by itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils, types
+from numba.core import types
+
+from ._functions import multiply_add
 
 __all__ = ["BYTES", "Vectors"]
 
@@ -24,13 +26,15 @@ class Vectors:
         Takes the instructions.
     real : types.float32 or types.float64
         Numba's type of the numbers.
+    width : int
+        Bytes of a vector.
     """
 
-    def __init__(self, builder: Any, real: Any) -> None:
+    def __init__(self, builder: Any, real: Any, width: int = BYTES) -> None:
         self.builder = builder
         bits = 32 if real == types.float32 else 64
         self.size = bits // 8
-        self.lanes = BYTES // self.size
+        self.lanes = width // self.size
         element = ir.FloatType() if bits == 32 else ir.DoubleType()
         self.kind = ir.VectorType(element, self.lanes)
 
@@ -39,8 +43,8 @@ class Vectors:
         return ir.Constant(self.kind, [value] * self.lanes)
 
     def everywhere(self, number: Any) -> Any:
-        """Return a number of the code in all lanes."""
-        nothing = ir.Constant(self.kind, ir.Undefined)
+        """Return a number of the code, of any type, in all lanes."""
+        nothing = ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(nothing, number, ir.IntType(32)(0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
         return self.builder.shuffle_vector(first, nothing, zeros)
@@ -72,10 +76,7 @@ class Vectors:
 
     def add_product(self, a: Any, b: Any, total: Any) -> Any:
         """Return ``total + a * b``, rounded once where the processor can."""
-        name = f"llvm.fmuladd.v{self.lanes}f{8 * self.size}"
-        kind = ir.FunctionType(self.kind, [self.kind] * 3)
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, [a, b, total])
+        return multiply_add(self.builder, a, b, total)
 
     def add(self, a: Any, b: Any) -> Any:
         """Return ``a + b``, rounded once with a product in it where the processor can."""
