@@ -77,6 +77,9 @@ def check_finite(x: ArrayLike, name: str = "x") -> None:
     first: tuple[int, ...] | None = None
     count = 0
     for rows in chunks(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array[rows].sum()):  # takes half the time; nothing cancels the others
+                continue
         bad = ~np.isfinite(array[rows])
         if not bad.any():
             continue
