@@ -198,10 +198,13 @@ def _release() -> None:
     found = controls()
     assert found is not None
     with _LOCK:
-        gone = {thread for thread in _holders if not thread.is_alive()}
-        if _holders == {here, *gone} and _set > 1:
+        for thread in _holders:
+            if thread is not here and thread.is_alive():  # it goes on; it will clear up
+                _holders.discard(here)
+                return
+        if _set > 1:
             found.put(_set)
-        _holders.difference_update(gone, {here})
+        _holders.clear()
 
 
 class _Pool(NamedTuple):
