@@ -15,6 +15,7 @@ from . import geometry as g
 from ._compile import inlined, outlined
 from ._memory import fetch_aside
 from .blocked_product import call
+from .moments import relu_slope
 from .winograd import convolve_squares
 from .winograd_few import convolve_few
 from .winograd_filters import add_squares, begin_squares, end_squares
@@ -142,8 +143,8 @@ def normalize_gradient(  # type: ignore[no-untyped-def]
         if rectify:
             for c in range(length):
                 away = pixel[c] - means[c]
-                slope = T(1) if away * scale[c] + shifts[c] > T(0) else T(0)
-                row[c] = scale[c] * ((source[c] * slope - shares[c]) - away * slopes[c])
+                t = source[c] * relu_slope(away, scale[c], shifts[c], T)
+                row[c] = scale[c] * ((t - shares[c]) - away * slopes[c])
         else:
             for c in range(length):
                 row[c] = scale[c] * ((source[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])

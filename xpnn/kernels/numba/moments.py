@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ._compile import kernel, outlined
+from ._compile import inlined, kernel, outlined
 
 __all__ = [
     "cleared",
     "coefficients",
     "folded",
     "gradient_sums",
+    "relu_slope",
     "statistics",
     "take_moments",
     "tiled",
@@ -110,6 +111,15 @@ def statistics(  # type: ignore[no-untyped-def]
         scale[c] = gamma[c] * inverse[c]
 
 
+@inlined
+def relu_slope(away, scale, shift, T):  # type: ignore[no-untyped-def]
+    """Return the slope of a ReLU behind a normalization of what is so far from the mean.
+
+    As in `images`, so that it is the same at a kink for all.
+    """
+    return T(1) if away * scale + shift > T(0) else T(0)
+
+
 @kernel("vector vector vector vector vector integer matrix! integer integer")
 def gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, parts):  # type: ignore[no-untyped-def]
     """Take of each image the sums of the gradient t behind a normalization, as `coefficients` does.
@@ -144,8 +154,7 @@ def _gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, index, p
             if rectify:
                 for c in range(length):
                     away = pixel[c] - centres[c]
-                    slope = T(1) if away * scales[c] + shifts[c] > T(0) else T(0)
-                    t = given[c] * slope
+                    t = given[c] * relu_slope(away, scales[c], shifts[c], T)
                     totals[c] += t
                     products[c] += t * away
             else:
