@@ -237,6 +237,27 @@ def test_predict_bad_data(name, message, digits_run, capsys):
     assert not Path("kept.csv").exists()
 
 
+def test_predict_rows_and_images_alike(digits_run):
+    """A network of fully connected layers takes samples of any shape."""
+    x = np.random.default_rng(0).uniform(size=(3, 8, 8))
+    found = []
+    for shape in [(3, 64), (3, 8, 8), (3, 1, 8, 8), (3, 8, 8, 1)]:
+        np.save("x.npy", x.reshape(shape))
+        options = ["--data", "x.npy", "--out", "p.csv"]
+        assert main(["predict", str(digits_run), *options]) == 0
+        found.append(Path("p.csv").read_text())
+    assert found == found[:1] * 4
+
+
+def test_predict_refuses_other_images(capsys):
+    np.savez("images.npz", x=np.zeros((20, 4, 6)), y=np.arange(20) % 2)
+    train("--data", "images.npz")
+    capsys.readouterr()
+    np.save("turned.npy", np.zeros((2, 6, 4)))
+    text = fails(capsys, "predict", "run", "--data", "turned.npy")
+    assert "a sample has shape (6, 4), the network wants (4, 6)" in text
+
+
 def test_predict_in_a_data_folder(digits_run):
     Path("folder").mkdir()
     np.save("folder/x.npy", np.zeros((2, 64)))

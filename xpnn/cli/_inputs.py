@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +41,25 @@ def read_samples(name: str, data_dir: str | None, model: Model) -> NDArray[Any]:
         x = _read_csv(path, model) if suffix == ".csv" else _read_numpy(path)
     expected = model.extra.get("sample_shape")
     layout = (model.extra.get("data") or {}).get("layout")
-    if layout is not None and expected is not None and list(x.shape[1:]) != expected:
+    if expected is None:
+        return x
+    if layout is not None and list(x.shape[1:]) != expected:
         x = arrange(x, layout, expected)
-    if expected is not None and list(x.shape[1:]) != expected:
+    elif layout is None and _is_same(x.shape[1:], expected):
+        x = x.reshape(len(x), *expected)
+    if list(x.shape[1:]) != expected:
         raise ShapeError(
             f"{name}: a sample has shape {x.shape[1:]}, the network wants {tuple(expected)}"
         )
     return x
+
+
+def _is_same(shape: Sequence[int], expected: Sequence[int]) -> bool:
+    """Tell whether samples are the same but for axes of 1, or as rows."""
+    if math.prod(shape) != math.prod(expected):
+        return False
+    long, expected_long = ([n for n in axes if n != 1] for axes in (shape, expected))
+    return long == expected_long or min(len(long), len(expected_long)) <= 1
 
 
 def _read_numpy(path: Path) -> NDArray[Any]:
