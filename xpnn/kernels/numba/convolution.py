@@ -12,16 +12,14 @@ from numba import prange
 from . import geometry as g
 from ._compile import kernel, part
 from .correlation import (
-    add_bias,
     add_filters,
     begin_filters,
     bring_back,
     convolve,
     end_filters,
-    normalize_gradient,
 )
-from .filters import collect, pack, pack_turned, panels, turned_panels
-from .moments import cleared, take_moments
+from .filters import add_bias, collect, pack, pack_turned, panels, turned_panels
+from .moments import cleared, normalize_gradient, take_moments
 
 __all__ = ["backward", "forward"]
 

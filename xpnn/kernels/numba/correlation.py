@@ -15,19 +15,16 @@ from . import geometry as g
 from ._compile import inlined, outlined
 from ._memory import fetch_aside
 from .blocked_product import call
-from .moments import relu_slope
 from .winograd import convolve_squares
 from .winograd_few import convolve_few
 from .winograd_filters import add_squares, begin_squares, end_squares
 
 __all__ = [
-    "add_bias",
     "add_filters",
     "begin_filters",
     "bring_back",
     "convolve",
     "end_filters",
-    "normalize_gradient",
 ]
 
 #: So many rows of pixels before they are written, their memory is fetched: a tile would have to
@@ -115,51 +112,6 @@ def convolve(panel, lanes, table, padded, packed, bias, output, n, room):  # typ
                     length,
                     table[g.FORWARD_BLOCKS],
                 )
-
-
-@outlined
-def normalize_gradient(  # type: ignore[no-untyped-def]
-    table, given, rectify, flat, tall, wide, output, factors, n, place
-):
-    """Bring the gradient of an image back through a normalization, and perhaps a ReLU before.
-
-    It is there already, at ``place`` among those with margins, if ``given`` is empty.
-    """
-    T = flat.dtype.type
-    height, length = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS] * table[g.FILTERS]
-    scale, shares, means, slopes, shifts = (
-        factors[0], factors[1], factors[2], factors[3], factors[4],
-    )  # fmt: skip
-    for y in range(height):
-        start = (place * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
-        row = flat[start * table[g.FILTERS] : start * table[g.FILTERS] + length]
-        begin, end = (n * height + y) * length, (n * height + y + 1) * length
-        pixel = output[begin:end]
-        if given.size == 0:
-            for c in range(length):
-                row[c] = scale[c] * ((row[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
-            continue
-        source = given[begin:end]
-        if rectify:
-            for c in range(length):
-                away = pixel[c] - means[c]
-                t = source[c] * relu_slope(away, scale[c], shifts[c], T)
-                row[c] = scale[c] * ((t - shares[c]) - away * slopes[c])
-        else:
-            for c in range(length):
-                row[c] = scale[c] * ((source[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
-
-
-@outlined
-def add_bias(table, flat, tall, wide, n, sums):  # type: ignore[no-untyped-def]
-    """Add what an image gives to the gradient of the bias, at the end of the sums."""
-    filters = table[g.FILTERS]
-    last = sums.size - filters
-    for y in range(table[g.OUTPUT_DOWN]):
-        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
-        for x in range(start * filters, (start + table[g.OUTPUT_ACROSS]) * filters, filters):
-            for c in range(filters):
-                sums[last + c] += flat[x + c]
 
 
 @outlined

@@ -1,4 +1,4 @@
-"""The filters of a convolution, in the orders in which its products read and write them.
+"""The filters of a convolution and its bias, as its products read and write them.
 
 Filters (F, C / groups * taps) are ordered, and their gradients added up, in the kernels that use
 them: they are few, so that a call for itself would cost more than its work.
@@ -11,7 +11,7 @@ from ._compile import inlined, outlined, part
 from .vectors import BYTES
 from .winograd import pack_squares
 
-__all__ = ["collect", "pack", "pack_turned", "panels", "turned_panels"]
+__all__ = ["add_bias", "collect", "pack", "pack_turned", "panels", "turned_panels"]
 
 
 @inlined
@@ -91,6 +91,18 @@ def pack_turned(table, lanes, weights, packed, index):  # type: ignore[no-untype
                     row = weights[group * filters + f]
                     for c in range(width):
                         out[(number * filters + f) * width + c] = row[(channel + c) * taps + tap]
+
+
+@outlined
+def add_bias(table, flat, tall, wide, n, sums):  # type: ignore[no-untyped-def]
+    """Add what an image gives to the gradient of the bias, at the end of the sums."""
+    filters = table[g.FILTERS]
+    last = sums.size - filters
+    for y in range(table[g.OUTPUT_DOWN]):
+        start = (n * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        for x in range(start * filters, (start + table[g.OUTPUT_ACROSS]) * filters, filters):
+            for c in range(filters):
+                sums[last + c] += flat[x + c]
 
 
 @outlined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from . import geometry as g
 from ._compile import inlined, kernel, outlined
 
 __all__ = [
@@ -12,7 +13,7 @@ __all__ = [
     "coefficients",
     "folded",
     "gradient_sums",
-    "relu_slope",
+    "normalize_gradient",
     "statistics",
     "take_moments",
     "tiled",
@@ -112,7 +113,7 @@ def statistics(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def relu_slope(away, scale, shift, T):  # type: ignore[no-untyped-def]
+def _relu_slope(away, scale, shift, T):  # type: ignore[no-untyped-def]
     """Return the slope of a ReLU behind a normalization of what is so far from the mean.
 
     As in `images`, so that it is the same at a kink for all.
@@ -154,7 +155,7 @@ def _gradient_sums(dout, x, centre, scale, shift, rectify, sums, width, index, p
             if rectify:
                 for c in range(length):
                     away = pixel[c] - centres[c]
-                    t = given[c] * relu_slope(away, scales[c], shifts[c], T)
+                    t = given[c] * _relu_slope(away, scales[c], shifts[c], T)
                     totals[c] += t
                     products[c] += t * away
             else:
@@ -195,3 +196,36 @@ def coefficients(  # type: ignore[no-untyped-def]
             factors[2, place] = centre[c]
             factors[3, place] = inverse[c] * dgamma[c] * share
             factors[4, place] = shift[c]
+
+
+@outlined
+def normalize_gradient(  # type: ignore[no-untyped-def]
+    table, given, rectify, flat, tall, wide, output, factors, n, place
+):
+    """Bring the gradient of an image back through a normalization, and perhaps a ReLU before.
+
+    It is there already, at ``place`` among those with margins, if ``given`` is empty.
+    """
+    T = flat.dtype.type
+    height, length = table[g.OUTPUT_DOWN], table[g.OUTPUT_ACROSS] * table[g.FILTERS]
+    scale, shares, means, slopes, shifts = (
+        factors[0], factors[1], factors[2], factors[3], factors[4],
+    )  # fmt: skip
+    for y in range(height):
+        start = (place * tall + table[g.GRADIENT_TOP] + y) * wide + table[g.GRADIENT_LEFT]
+        row = flat[start * table[g.FILTERS] : start * table[g.FILTERS] + length]
+        begin, end = (n * height + y) * length, (n * height + y + 1) * length
+        pixel = output[begin:end]
+        if given.size == 0:
+            for c in range(length):
+                row[c] = scale[c] * ((row[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])
+            continue
+        source = given[begin:end]
+        if rectify:
+            for c in range(length):
+                away = pixel[c] - means[c]
+                t = source[c] * _relu_slope(away, scale[c], shifts[c], T)
+                row[c] = scale[c] * ((t - shares[c]) - away * slopes[c])
+        else:
+            for c in range(length):
+                row[c] = scale[c] * ((source[c] - shares[c]) - (pixel[c] - means[c]) * slopes[c])

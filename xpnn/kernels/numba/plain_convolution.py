@@ -12,8 +12,8 @@ from numba import prange
 
 from . import geometry as g
 from ._compile import kernel, outlined, part
-from .correlation import add_bias, add_filters, begin_filters, bring_back, convolve, end_filters
-from .filters import collect, pack, pack_turned, panels, turned_panels
+from .correlation import add_filters, begin_filters, bring_back, convolve, end_filters
+from .filters import add_bias, collect, pack, pack_turned, panels, turned_panels
 from .layouts import enter_image, leave_image
 from .moments import cleared
 
