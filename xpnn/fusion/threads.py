@@ -199,7 +199,7 @@ def _release() -> None:
     assert found is not None
     with _LOCK:
         for thread in _holders:
-            if thread is not here and thread.is_alive():  # it goes on; it will clear up
+            if thread is not here and thread.is_alive():  # it clears up, also behind those gone
                 _holders.discard(here)
                 return
         if _set > 1:
