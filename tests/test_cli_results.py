@@ -258,6 +258,15 @@ def test_predict_refuses_other_images(capsys):
     assert "a sample has shape (6, 4), the network wants (4, 6)" in text
 
 
+def test_predict_refuses_a_single_number(capsys):
+    np.savez("column.npz", x=np.linspace(-1.0, 1.0, 20)[:, None], y=np.arange(20) % 2)
+    train("--data", "column.npz")
+    capsys.readouterr()
+    np.save("single.npy", np.asarray(0.5))
+    text = fails(capsys, "predict", "run", "--data", "single.npy")
+    assert "a sample has shape (), the network wants (1,)" in text
+
+
 def test_predict_in_a_data_folder(digits_run):
     Path("folder").mkdir()
     np.save("folder/x.npy", np.zeros((2, 64)))

@@ -45,7 +45,7 @@ def read_samples(name: str, data_dir: str | None, model: Model) -> NDArray[Any]:
         return x
     if layout is not None and list(x.shape[1:]) != expected:
         x = arrange(x, layout, expected)
-    elif layout is None and _is_same(x.shape[1:], expected):
+    elif layout is None and x.ndim > 0 and _is_same(x.shape[1:], expected):
         x = x.reshape(len(x), *expected)
     if list(x.shape[1:]) != expected:
         raise ShapeError(
