@@ -249,13 +249,17 @@ def test_predict_rows_and_images_alike(digits_run):
     assert found == found[:1] * 4
 
 
-def test_predict_refuses_other_images(capsys):
-    np.savez("images.npz", x=np.zeros((20, 4, 6)), y=np.arange(20) % 2)
-    train("--data", "images.npz")
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [((4, 6), (6, 4)), ((16, 1), (4, 4)), ((1, 16), (4, 4)), ((3, 1), (1, 3))],
+)
+def test_predict_refuses_other_axes(expected, given, capsys):
+    np.savez("samples.npz", x=np.zeros((20, *expected)), y=np.arange(20) % 2)
+    train("--data", "samples.npz")
     capsys.readouterr()
-    np.save("turned.npy", np.zeros((2, 6, 4)))
+    np.save("turned.npy", np.zeros((2, *given)))
     text = fails(capsys, "predict", "run", "--data", "turned.npy")
-    assert "a sample has shape (6, 4), the network wants (4, 6)" in text
+    assert f"a sample has shape {given}, the network wants {expected}" in text
 
 
 def test_predict_refuses_a_single_number(capsys):

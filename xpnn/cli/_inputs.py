@@ -55,11 +55,11 @@ def read_samples(name: str, data_dir: str | None, model: Model) -> NDArray[Any]:
 
 
 def _is_same(shape: Sequence[int], expected: Sequence[int]) -> bool:
-    """Tell whether samples are the same but for axes of 1, or as rows."""
-    if math.prod(shape) != math.prod(expected):
-        return False
-    long, expected_long = ([n for n in axes if n != 1] for axes in (shape, expected))
-    return long == expected_long or min(len(long), len(expected_long)) <= 1
+    """Tell whether samples are rows of what is expected, or the same images but for axes of 1."""
+    if 1 in (len(shape), len(expected)):
+        return math.prod(shape) == math.prod(expected)
+    sides, wanted = ([n for n in axes if n != 1] for axes in (shape, expected))
+    return len(sides) > 1 and sides == wanted  # (T, 1) and (1, T) are not the same sequence
 
 
 def _read_numpy(path: Path) -> NDArray[Any]:
